@@ -1,0 +1,127 @@
+"""The one tree of errors.
+
+::
+
+    GemelError
+    ├── DataError (ValueError)          what came in cannot be used as it is
+    │   ├── FormatError                 a file or message that cannot be read
+    │   ├── UnitError                   a unit that is missing, unknown or cannot be converted
+    │   ├── TimeError                   a time that is missing, ambiguous, backwards or in the future
+    │   └── ValueRangeError             a value outside what is possible
+    ├── CodeError (ValueError)          a code that is not well formed or not known
+    ├── ManifestError (ValueError)      a twin.toml that does not say what it must
+    ├── ModelError (ValueError)         a model that breaks its contract
+    ├── InferenceError (RuntimeError)   a method that cannot handle the model, or did not finish
+    ├── DomainError (ValueError)        a question outside what the twin is validated for
+    ├── ViewError (ValueError)          a figure or scene that lacks what every figure must have
+    ├── StoreError (RuntimeError)       the store is locked, damaged or of another version
+    ├── DatasetError (RuntimeError)     a data set that cannot be had, or whose hash differs
+    ├── TwinNotFoundError (LookupError) no twin of that id is installed
+    └── ContractError (AssertionError)  check_twin found a broken promise
+
+Every message says what was wrong, what was seen, what was expected and what to do next.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CodeError",
+    "ContractError",
+    "DataError",
+    "DatasetError",
+    "DomainError",
+    "FormatError",
+    "GemelError",
+    "InferenceError",
+    "ManifestError",
+    "ModelError",
+    "StoreError",
+    "TimeError",
+    "TwinNotFoundError",
+    "UnitError",
+    "ValueRangeError",
+    "ViewError",
+]
+
+
+class GemelError(Exception):
+    """Root of all errors that Gemel raises on purpose.
+
+    Parameters
+    ----------
+    what : what was wrong, one sentence without a final full stop.
+    seen : the value and unit that were seen.
+    expected : what would have been accepted.
+    fix : what to do next.
+    """
+
+    def __init__(self, what: str, *, seen: object = None, expected: object = None, fix: str | None = None) -> None:
+        self.what, self.seen, self.expected, self.fix = what, seen, expected, fix
+        parts = [what]
+        if seen is not None:
+            parts.append(f"seen: {seen}")
+        if expected is not None:
+            parts.append(f"expected: {expected}")
+        if fix is not None:
+            parts.append(f"next: {fix}")
+        super().__init__("; ".join(parts))
+
+
+class DataError(GemelError, ValueError):
+    """What came in cannot be used as it is."""
+
+
+class FormatError(DataError):
+    """A file or message cannot be read."""
+
+
+class UnitError(DataError):
+    """A unit is missing, unknown, or cannot be converted to the one needed."""
+
+
+class TimeError(DataError):
+    """A time is missing, ambiguous, running backwards, or in the future."""
+
+
+class ValueRangeError(DataError):
+    """A value lies outside what is physically possible."""
+
+
+class CodeError(GemelError, ValueError):
+    """A code is not well formed, or its system is not known."""
+
+
+class ManifestError(GemelError, ValueError):
+    """A ``twin.toml`` does not say what it must."""
+
+
+class ModelError(GemelError, ValueError):
+    """A model breaks its contract."""
+
+
+class InferenceError(GemelError, RuntimeError):
+    """A method cannot handle this model, or did not finish."""
+
+
+class DomainError(GemelError, ValueError):
+    """A question lies outside what the twin is validated for."""
+
+
+class ViewError(GemelError, ValueError):
+    """A figure or scene lacks what every figure must have."""
+
+
+class StoreError(GemelError, RuntimeError):
+    """The store is locked, damaged, or of another version."""
+
+
+class DatasetError(GemelError, RuntimeError):
+    """A data set cannot be had, or its hash differs from the listed one."""
+
+
+class TwinNotFoundError(GemelError, LookupError):
+    """No twin of that id is installed."""
+
+
+class ContractError(GemelError, AssertionError):
+    """``check_twin`` found a broken promise."""

@@ -1,0 +1,1 @@
+"""One room per organ or question, each built alike; none knows another."""

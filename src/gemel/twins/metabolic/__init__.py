@@ -1,0 +1,1 @@
+"""The metabolic room: one person's glucose, from minutes to hours."""
