@@ -45,7 +45,7 @@ def conformal_rank(n: int, alpha: float) -> int:
     n : calibration scores.
     alpha : miss rate that is asked for.
     """
-    return ceil(round((n + 1) * (1 - alpha), 9))  # rounded first: 10 * (1 - 0.1) must not become 9.000000000000002
+    return max(1, ceil(round((n + 1) * (1 - alpha), 9)))  # rounded first: 10 * (1 - 0.1) must not become 9.000000000000002
 
 
 def conformal_quantile(scores: ArrayLike, alpha: float, axis: int = -1) -> NDArray[np.float64]:
@@ -61,10 +61,10 @@ def conformal_quantile(scores: ArrayLike, alpha: float, axis: int = -1) -> NDArr
     if np.isnan(x).any():
         raise DataError("a calibration score is not a number", fix="leave the case out and say so")
     k = conformal_rank(x.shape[-1], alpha)
-    if alpha <= 0 or k > x.shape[-1]:
-        return np.full(x.shape[:-1], np.inf)
     if alpha >= 1:
         return np.full(x.shape[:-1], -np.inf)
+    if alpha <= 0 or k > x.shape[-1]:
+        return np.full(x.shape[:-1], np.inf)
     return np.partition(x, k - 1, axis=-1)[..., k - 1]
 
 
@@ -105,7 +105,7 @@ class Radius:
         return self.value == -np.inf
 
     def interval(self, lower: ArrayLike, upper: ArrayLike | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Widen intervals (or points, when ``upper`` is None) by the radius; a negative radius may leave ``lower > upper``: an empty interval."""
+        """Widen intervals (or points, when ``upper`` is None); a negative radius may leave ``lower > upper``: an empty interval."""
         low = np.asarray(lower, float)
         high = low if upper is None else np.asarray(upper, float)
         return low - self.value, high + self.value
@@ -150,9 +150,10 @@ class SplitConformal:
 class MondrianConformal:
     """Split conformal per group, with a declared fallback for groups that are too small.
 
-    Rule: a group with at least ``minimum`` scores and a finite radius uses its **own** scores (coverage holds in the group). Otherwise it uses
-    the **pooled** scores (coverage holds over all, not in the group). With ``strength`` s > 0 own and pooled radius are mixed with weight
-    ``n / (n + s)`` (**shrunken**): smoother, and without a finite-sample promise for the group. Every radius says which one it is.
+    Rule: a group with at least ``minimum`` scores and a finite radius uses its **own** scores (coverage holds in the group). Otherwise
+    it uses the **pooled** scores (coverage holds over all, not in the group). With ``strength`` s > 0 own and pooled radius, where both
+    are finite, are mixed with weight ``n / (n + s)`` (**shrunken**): smoother, and without a finite-sample promise for the group. Every
+    radius says which one it is.
     """
 
     groups: Mapping[Hashable, SplitConformal]
@@ -193,9 +194,10 @@ class AdaptiveConformal:
     """The adaptive level: ``a <- a + rate (target - missed)``, whatever the data.
 
     ``level <= 0`` means the infinite set (which cannot be missed), ``level >= 1`` the empty one (which always is). Then, for any sequence,
-    ``|mean missed - target| <= (max(a_1, 1 - a_1) + d rate) / (T rate)``, where every outcome is settled before the ``d``-th next forecast is
-    issued (``d = 1``: the outcome is known before the next forecast). For d = 1 this is proposition 4.1 of Gibbs and Candes; for d > 1 the level
-    drifts at most ``d rate`` beyond the unit interval between issue and settlement, and the same telescoping sum gives the bound.
+    ``|mean missed - target| <= (max(a_1, 1 - a_1) + d rate) / (T rate)``, where ``d`` is the largest number of outcomes settled from the
+    issue of a forecast to its own settlement, that one included (horizon h, in order: ``d = h``; at once: 1). For d = 1 this is
+    proposition 4.1 of Gibbs and Candes; for d > 1 the level drifts at most ``d rate`` beyond the unit interval between issue and
+    settlement, and the same telescoping sum gives the bound.
 
     Parameters
     ----------
@@ -281,9 +283,8 @@ class AdaptiveStream:
         _, lower, upper, low, high = found
         score = float(cqr_scores(lower, upper, observed))
         rest = tuple(p for p in self.pending if p[0] != name)
-        return replace(
-            self, layer=self.layer.settle(not low <= observed <= high), scores=(*self.scores, score)[-self.window :], pending=rest
-        )
+        layer = self.layer.settle(not low <= observed <= high)
+        return replace(self, layer=layer, scores=(*self.scores, score)[-self.window :], pending=rest)
 
     def drop(self, name: Hashable) -> AdaptiveStream:
         """Return the stream without an open forecast whose outcome will never be known: it counts neither way."""
@@ -318,7 +319,7 @@ def replay_adaptive(
             level = level + rate * (target - missed[done])
         known = np.sort(x[max(0, done + 1 - window) : max(done + 1, 0)], axis=0)
         n = len(known)
-        rank = np.ceil(np.round((n + 1) * (1 - level), 9)).astype(int)
+        rank = np.maximum(np.ceil(np.round((n + 1) * (1 - level), 9)), 1).astype(int)
         if n:
             radius = np.take_along_axis(known, np.clip(rank - 1, 0, n - 1)[None], axis=0)[0]
         else:

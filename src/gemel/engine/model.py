@@ -74,6 +74,10 @@ class AbstractModel(eqx.Module):
         """Turn what was known at ``now`` into data. ``epoch`` fixes time zero; left out, the room chooses it."""
 
     @abc.abstractmethod
+    def context(self, leaves: list[np.ndarray]) -> PyTree:
+        """Rebuild a context from its array leaves (when a stored twin is loaded)."""
+
+    @abc.abstractmethod
     def domain(self, record: PatientRecord, now: int) -> Domain:
         """Say whether a forecast may be made from this record at ``now``."""
 

@@ -1,0 +1,1 @@
+"""Data in, results out: files and messages of devices, hospitals and studies. Imports ``core`` only."""

@@ -1,0 +1,1 @@
+"""Keeping and guarding data and twins."""

@@ -192,9 +192,11 @@ def _download(dataset: Dataset, cache: Path, tried: list[str], fetch: Download) 
         staging = Path(tempfile.mkdtemp(prefix=".gemel-", dir=cache))
     except OSError as error:
         raise DatasetError(
-            f"data set {dataset.name!r} cannot be kept", seen=f"{'; '.join(tried)}; cache: {type(error).__name__}", expected=f"a writable {cache}",
+            f"data set {dataset.name!r} cannot be kept",
+            seen=f"{'; '.join(tried)}; cache: {type(error).__name__}",
+            expected=f"a writable {cache}",
             fix=f"set XDG_CACHE_HOME to a writable folder, or {ENVIRONMENT} to a folder that holds the data",
-        ) from error  # fmt: skip
+        ) from error
     try:
         for file in dataset.files:
             if not _fault(file, cache):

@@ -28,6 +28,7 @@ __all__ = ["Laplace"]
 
 _SETTLED = 1e-10  # nats that a Newton step still promises at an accepted mode
 _LOOSE = 1e-3  # above this the mode was not found: about a twentieth of a posterior standard deviation
+_FORWARD = 20
 _APART, _RIVAL = 2.0, 4.6  # standard deviations; nats (a rival of equal width holds 1 % of the mass)
 
 
@@ -63,14 +64,21 @@ def _general_step(target: AbstractTarget, state: Any) -> Any:
 
 
 def _curvature(target: AbstractTarget, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return value, gradient and Hessian of the potential, forward over reverse."""
-    value_and_gradient = jax.value_and_grad(_potential(target))
+    """Return value, gradient and Hessian of the potential, exactly.
 
-    def directional(direction):
-        (value, gradient), (_, product) = jax.jvp(value_and_gradient, (z,), (direction,))
-        return value, gradient, product
+    Up to ``_FORWARD`` parameters forward over forward: it compiles in a third of the time of forward over reverse (a scan of 576 Runge-Kutta
+    steps, 15 parameters: 5 against 14 CPU-s) and runs as fast; beyond, forward over reverse.
+    """
+    potential, directions = _potential(target), jnp.eye(z.shape[0])
+    if z.shape[0] > _FORWARD:
+        gradient = jax.grad(potential)
+    else:
 
-    return jax.vmap(directional, out_axes=(None, None, 0))(jnp.eye(z.shape[0]))
+        def gradient(x):
+            return jax.vmap(lambda direction: jax.jvp(potential, (x,), (direction,))[1])(directions)
+
+    slope, hessian = jax.vmap(lambda direction: jax.jvp(gradient, (z,), (direction,)), out_axes=(None, 0))(directions)
+    return potential(z), slope, hessian
 
 
 def _log_density(target: AbstractTarget, draws: jax.Array) -> jax.Array:

@@ -110,13 +110,14 @@ def glucose_cells(
     measured = values[(censored == EXACT) & np.isfinite(values)]
     if len(measured):
         side, limit, other = _MEDIAN_LIMIT[unit]
+        column = "glucose_mmol_l" if other == "mmol/L" else "glucose_mg_dl"
         median = float(np.median(measured))
         if (median < limit) if side == "below" else (median > limit):
             raise UnitError(
                 f"glucose in a {unit} column of {name} looks like {other}",
                 seen=f"median {median:.1f} {unit}",
                 expected=f"a median {'above' if side == 'below' else 'below'} {limit:g} {unit}",
-                fix=f"name the column by its true unit ({'glucose_mmol_l' if other == 'mmol/L' else 'glucose_mg_dl'}); nothing was converted",
+                fix=f"name the column by its true unit ({column}); nothing was converted",
             )
     bad = np.flatnonzero(values > _POSSIBLE[unit])
     bad = bad if len(bad) else infinite

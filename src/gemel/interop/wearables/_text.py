@@ -235,9 +235,11 @@ def parse_times(cells: Sequence[str], name: str, notes: Notes, table: Table, *, 
                 hand, kind = _by_hand(cell, order)
                 if hand is None:
                     raise TimeError(
-                        f"cannot read the time in row {table.row(index)} of {name}", seen=cell.strip()[:32],
-                        expected="ISO 8601 (2026-01-31T08:05 or with +01:00), YYYY/MM/DD HH:MM or DD.MM.YYYY HH:MM", fix="correct the row, or export with ISO times",
-                    ) from None  # fmt: skip
+                        f"cannot read the time in row {table.row(index)} of {name}",
+                        seen=cell.strip()[:32],
+                        expected="ISO 8601 (2026-01-31T08:05 or with +01:00), YYYY/MM/DD HH:MM or DD.MM.YYYY HH:MM",
+                        fix="correct the row, or export with ISO times",
+                    ) from None
                 value, other, first = hand, other + 1, index if first < 0 else first
                 kinds.add(kind)
         if value.tzinfo is not None:

@@ -87,9 +87,9 @@ def read_people(text: str, source: Source, options: Options, notes: Notes, *, se
     settings = settings or {}
     name, origin, tz = notes.source, settings.get("origin", "generic"), options.tz or settings.get("zone")
     table = read_table(text, name, notes)
+    time_column, glucose_column, unit, plain = _find_columns(table, name)
     if not table.length:
         raise facts.no_rows(name)
-    time_column, glucose_column, unit, plain = _find_columns(table, name)
     used = {time_column, glucose_column} | {plain[key] for key in ("id", "recorded", "basal_u_h", *_INPUTS) if key in plain}
     for header in table.columns:
         if header not in used and header:

@@ -59,6 +59,10 @@ class MetabolicModel(AbstractStateModel):
         """Read CGM, meals and insulin (see :mod:`gemel.twins.metabolic.observe`)."""
         return observe.observe(self, record, now, epoch=epoch)
 
+    def context(self, leaves):
+        """Rebuild the context of :class:`gemel.twins.metabolic.observe.Context`."""
+        return observe.Context(*leaves)
+
     def domain(self, record, now):
         """Abstain where the room is not validated."""
         return observe.domain(record, now)

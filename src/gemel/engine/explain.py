@@ -1,0 +1,151 @@
+"""Why this advice: which data moved it, which parameters carry it, and what would have to be different for it to flip."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, PRNGKeyArray
+from scipy.special import logsumexp
+
+from gemel.core.time import MINUTE, iso
+from gemel.engine.data import Dataset
+from gemel.engine.forecast import Comparison, compare
+from gemel.engine.keys import stream
+from gemel.engine.model import AbstractModel, AbstractStateModel
+from gemel.engine.twin import Twin
+
+if TYPE_CHECKING:
+    from gemel.engine.recommend import Objective
+
+__all__ = ["carriers", "explain", "influence"]
+
+MOST = 6
+
+
+def carriers(z: Float[np.ndarray, "draw parameter"], names: tuple[str, ...], gain: Float[np.ndarray, " draw"]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return, per parameter, the share of the variance of ``gain`` that it carries, and the shift that would flip the advice.
+
+    Both come from the regression of the gain on standardised parameters. The share is the product of coefficient and covariance
+    (Pratt's measure: shares sum to R^2). The shift is in posterior standard deviations along that parameter alone; infinite ones are left out.
+    """
+    spread = z.std(axis=0)
+    varied = spread > 1e-12
+    white = (z[:, varied] - z[:, varied].mean(axis=0)) / spread[varied]
+    centred = gain - gain.mean()
+    if white.shape[1] == 0 or centred.std() == 0:
+        return {}, {}
+    ridge = 1e-6 * len(white)
+    slope = np.linalg.solve(white.T @ white + ridge * np.eye(white.shape[1]), white.T @ centred)
+    kept = [n for n, v in zip(names, varied, strict=True) if v]
+    share = slope * (white.T @ centred / len(white)) / centred.var()
+    flip = {n: float(-gain.mean() / b) for n, b in zip(kept, slope, strict=True) if abs(b) > 1e-9 and abs(gain.mean() / b) < 10}
+    order = np.argsort(-np.abs(share))[:MOST]
+    return {kept[i]: float(share[i]) for i in order}, dict(sorted(flip.items(), key=lambda kv: abs(kv[1]))[:MOST])
+
+
+@eqx.filter_jit
+def _pointwise(model: AbstractModel, z, plan, data: Dataset, context):
+    def leave(zi, k):
+        kept = eqx.tree_at(lambda d: d.mask, data, data.mask & (jnp.arange(data.mask.shape[0]) != k))
+        return model.log_likelihood(model.prior.constrain(zi), plan, kept, context)
+
+    def one(zi):
+        whole = model.log_likelihood(model.prior.constrain(zi), plan, data, context)
+        return whole - jax.lax.map(lambda k: leave(zi, k), jnp.arange(data.mask.shape[0]))
+
+    return jax.vmap(one)(z)
+
+
+def influence(model: AbstractModel, z: Float[np.ndarray, "draw parameter"], observed: Any, gain: Float[np.ndarray, " draw"]) -> list[dict[str, Any]]:
+    """Return the data that moved the mean gain most, by leave-one-out importance weights ``1 / p(y_j | theta)``.
+
+    ``moved`` is the mean gain with all data less the mean gain without this datum.
+    """
+    context = jax.tree.map(np.asarray, observed.context)
+    terms = np.asarray(_pointwise(model, jnp.asarray(z), observed.plan, observed.data, context))
+    weights = -terms
+    weights = np.exp(weights - logsumexp(weights, axis=0, keepdims=True))
+    without = gain @ weights
+    real = np.flatnonzero(np.asarray(observed.data.mask))
+    moved = gain.mean() - without[real]
+    order = real[np.argsort(-np.abs(moved))[:MOST]]
+    time, value, channel = (np.asarray(getattr(observed.data, n)) for n in ("time", "value", "channel"))
+    return [
+        {
+            "time": iso(observed.epoch + round(float(time[j]) * model.minutes * MINUTE)), "output": model.outputs[int(channel[j])].name, "value": float(value[j]),
+            "moved": float(gain.mean() - without[j]), "ess": float(1 / np.sum(weights[:, j] ** 2)),
+        }
+        for j in order
+    ]  # fmt: skip
+
+
+def _stream_influence(twin: Twin, a: str, b: str, plans: dict[str, Any], times: np.ndarray, objective: Objective, n: int, key: PRNGKeyArray) -> list[dict[str, Any]]:
+    """Leave out each of the last readings in turn and run the stream again: exact, with the same noise."""
+    from gemel.engine.twin import _follow
+
+    state, model = twin.stream, twin.model
+    assert state is not None
+    assert isinstance(model, AbstractStateModel)
+    marks = [k for k in np.flatnonzero(np.asarray(state.seen.mask).any(axis=1)) if k > state.first][-MOST:]
+    baseline = _mean_gain(twin, a, b, plans, times, objective, n, key)
+    found = []
+    for k in marks:
+        mask = np.array(state.seen.mask)
+        mask[k] = False
+        earlier = [(slot, rows) for slot, rows in state.checkpoints if slot < k]
+        if not earlier:
+            continue
+        slot, rows = earlier[-1]
+        restart = replace(state, done=slot, rows=rows, checkpoints=tuple(earlier), surprise=np.zeros(0))
+        slots = replace_slots(state.seen, mask)
+        again = _follow(twin, restart, slots, state.done, twin.observed)
+        time = twin.epoch + round(k * model.slot * model.minutes * MINUTE)
+        moved = baseline - _mean_gain(again, a, b, plans, times, objective, n, key)
+        found.append({"time": iso(time), "output": model.outputs[0].name, "value": float(np.asarray(state.seen.value)[k, 0]), "moved": float(moved)})
+    return sorted(found, key=lambda item: -abs(item["moved"]))
+
+
+def replace_slots(slots: Any, mask: np.ndarray) -> Any:
+    """Return slots with another mask."""
+    return eqx.tree_at(lambda s: s.mask, slots, mask)
+
+
+def _mean_gain(twin: Twin, a: str, b: str, plans: dict[str, Any], times: np.ndarray, objective: Objective, n: int, key: PRNGKeyArray) -> float:
+    pair = compare(twin, {a: plans[a], b: plans[b]}, times, n=n, key=key)
+    return float(np.mean(objective.utility(pair.forecasts[a]) - objective.utility(pair.forecasts[b])))
+
+
+def explain(
+    twin: Twin, comparison: Comparison, gain: Float[np.ndarray, " draw"], best: str, second: str, objective: Objective, *, key: PRNGKeyArray,
+    plans: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Explain why ``best`` beats ``second``.
+
+    Returns
+    -------
+    dict
+        ``data``: the data that moved the mean gain most; ``parameters``: share of its variance each parameter carries;
+        ``flip``: by how many posterior standard deviations a parameter must differ for the advice to flip; ``gain``: its mean and 90 % interval.
+    """
+    low, high = np.quantile(gain, [0.05, 0.95])
+    told: dict[str, Any] = {"best": best, "second": second, "gain": {"mean": float(gain.mean()), "low": float(low), "high": float(high)}}
+    model, n = twin.model, len(gain)
+    if isinstance(model, AbstractStateModel):
+        assert twin.stream is not None
+        rows = np.asarray(twin.stream.rows)
+        pick = np.asarray(jax.random.permutation(stream(key, "draws"), np.arange(n) % len(rows)))
+        names = (*model.prior.names, *(f"state {i}" for i in range(rows.shape[1] - model.prior.size)))
+        told["parameters"], told["flip"] = carriers(rows[pick], names, gain)
+        if plans is not None:
+            told["data"] = _stream_influence(twin, best, second, plans, comparison.forecasts[best].times, objective, min(n, 128), key)
+    else:
+        z = np.asarray(twin.inference.posterior.draw(n, key=stream(key, "draws")))
+        told["parameters"], told["flip"] = carriers(z, model.prior.names, gain)
+        if twin.observed.data.count:
+            told["data"] = influence(model, z, twin.observed, gain)
+    return told
