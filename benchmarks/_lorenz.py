@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import gemel.engine  # noqa: F401  sets float64 before JAX is imported
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+import gemel.engine  # noqa: F401  sets float64 before JAX is imported
 from gemel.engine.infer.enkf import EnKF
 from gemel.engine.infer.particle import ParticleFilter
 

@@ -175,7 +175,8 @@ def test_glucose_ml_metadata(tmp_path):
     folder = tmp_path / "AZT1D-extracted-glucose-files"
     folder.mkdir()
     (tmp_path / "AZT1D-metadata.csv").write_text(
-        "\ufeffperson_id,diabetes_type,age,gender,race_ethnicity,hba1c_%,CGM_type\nS 1,T1D,65,male,,7.2,Dexcom G6\nS 2,T1D,,non-binary,,,Dexcom G6\n",
+        "\ufeffperson_id,diabetes_type,age,gender,race_ethnicity,hba1c_%,CGM_type\n"
+        "S 1,T1D,65,male,,7.2,Dexcom G6\nS 2,T1D,,non-binary,,,Dexcom G6\n",
         encoding="utf-8",
     )
     (folder / "S 1.csv").write_text("timestamp,glucose_value_mg_dl\n2024-02-08 00:01:08,126\n2024-02-08 00:06:08,Low\n")

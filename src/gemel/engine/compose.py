@@ -1,7 +1,8 @@
 """Several twins of one body: ports joined into wires, and what the rooms share inferred on one hub.
 
-Rooms never import each other: each declares ports (``core.manifest.Port``), and composition matches them by code and unit dimension. Built here:
-shared parameters by Gaussian messages. Wires of series are checked and listed, but not simulated: composing rooms that have them is refused.
+Rooms never import each other: each declares ports (``core.manifest.Port``), and composition matches them by code and unit dimension.
+Built here: shared parameters by Gaussian messages. Wires of series are checked and listed, but not simulated: composing rooms that
+have them is refused.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ _PARTNER = {"parameter": "parameter", "output-series": "input-series", "plan-cha
 class Wire:
     """One export joined to one import. ``factor`` turns the exporter's unit into the importer's and is applied here, once.
 
-    ``within_domain`` is False where the exporter can hand over values outside what the importer was validated for: there the composite abstains.
+    ``within_domain`` is False where the exporter can hand over values outside what the importer was validated for: there the composite
+    must abstain.
     """
 
     exporter: str
@@ -99,8 +101,8 @@ class Wiring:
         Raises
         ------
         ManifestError
-            For an unknown code, a unit that cannot be converted, no or more than one exporter of an import, roles that do not fit, an amount joined
-            to a level, or a shared parameter whose prior has not exactly one owner.
+            For an unknown code, a unit that cannot be converted, no or more than one exporter of an import, roles that do not fit, an
+            amount joined to a level, or a shared parameter whose prior has not exactly one owner.
         """
         for room, (exports, imports) in rooms.items():
             for port in (*exports, *imports):
@@ -152,7 +154,7 @@ class AbstractRoom(eqx.Module):
 
     @abc.abstractmethod
     def tilted(self, cavity: Gaussian) -> tuple[Float[Array, " k"], Float[Array, "k k"]]:
-        """Return mean and covariance of the shared coordinates given the room's data, with ``cavity`` in the place of its own prior there."""
+        """Return mean and covariance of the shared coordinates given the data, with ``cavity`` in the place of the own prior there."""
 
     @abc.abstractmethod
     def conditional(self) -> tuple[tuple[str, ...], Float[Array, " m"], Float[Array, "m k"], Float[Array, "m m"]]:
@@ -231,7 +233,8 @@ class LinearGaussianRoom(AbstractRoom):
 class Composite:
     """Rooms that share parameters around one hub, in the owners' units.
 
-    ``places[i]`` are the hub coordinates of room i; its own coordinate is ``scale * hub + offset``.
+    ``places[i]`` are the hub coordinates of room i; its own coordinate is ``scale * hub + offset``. A room that ``listens`` has its imports
+    cut: it hears the hub and teaches it nothing.
     """
 
     rooms: tuple[AbstractRoom, ...]
@@ -240,6 +243,7 @@ class Composite:
     places: tuple[Array, ...]
     scales: tuple[Array, ...]
     offsets: tuple[Array, ...]
+    listens: tuple[bool, ...]
     prior: Gaussian
 
 
@@ -255,8 +259,10 @@ def compose(rooms: Sequence[AbstractRoom]) -> Composite:
     ManifestError
         See :meth:`Wiring.of`.
     ModelError
-        When rooms exchange series (co-simulation is not part of this composition), an offset unit is shared, or two rooms keep one
-        parameter in different spaces.
+        When rooms exchange series (co-simulation is not part of this composition), two rooms keep one parameter in different spaces, or
+        a room is cut on some of its wires only.
+    UnitError
+        When two units of a shared parameter differ by more than a factor.
     """
     by_id = {room.id: room for room in rooms}
     if len(by_id) != len(rooms):
@@ -265,20 +271,21 @@ def compose(rooms: Sequence[AbstractRoom]) -> Composite:
     series = [w for w in wiring.wires if w.export.role == "output-series"]
     if series:
         raise ModelError("these rooms exchange series; only shared parameters are composed here", seen=[w.wanted.name for w in series])
-    codes = tuple(sorted(wiring.owners))
-    units = {}
-    for wire in wiring.wires:
-        units[wire.exporter, wire.export.code], units[wire.importer, wire.export.code] = wire.export.unit, wire.wanted.unit
+    owners = dict(wiring.owners)
+    wired = {(room, w.export.code) for w in wiring.wires for room in (w.exporter, w.importer)}
+    for room, code in [(r.id, c) for r in rooms for c in r.shared if (r.id, c) not in wired]:
+        if code in owners:
+            raise ModelError(
+                f"{room} and {owners[code]} have {code} without a wire between them", fix="export it from one, import it in the other"
+            )
+        owners[code] = room  # nobody else wants it: the room keeps its own prior
+    codes = tuple(sorted(owners))
+    units = {(room.id, p.code): p.unit for room in rooms for side in room.ports for p in side if p.role == "parameter"}
     places, scales, offsets = [], [], []
     for room in rooms:
-        unwired = [code for code in room.shared if code not in codes]
-        if unwired:
-            raise ModelError(
-                f"shared parameters of {room.id} are not wired", seen=unwired, fix="make them private, or add the room that shares them"
-            )
-        factors = [conversion_factor(units[wiring.owners[code], code], units[room.id, code]) for code in room.shared]
+        factors = [conversion_factor(units[owners[code], code], units[room.id, code]) for code in room.shared]
         for code, is_log in zip(room.shared, room.logarithmic, strict=True):
-            owner = by_id[wiring.owners[code]]
+            owner = by_id[owners[code]]
             if owner.logarithmic[owner.shared.index(code)] != is_log:
                 raise ModelError(
                     f"{room.id} and {owner.id} keep {code} in different spaces", seen="log and identity", expected="one of them"
@@ -286,12 +293,23 @@ def compose(rooms: Sequence[AbstractRoom]) -> Composite:
         places.append(jnp.asarray([codes.index(code) for code in room.shared], int))
         scales.append(jnp.asarray([1.0 if is_log else f for f, is_log in zip(factors, room.logarithmic, strict=True)]))
         offsets.append(jnp.asarray([log(f) if is_log else 0.0 for f, is_log in zip(factors, room.logarithmic, strict=True)]))
+    listens = tuple(_listens(room, wiring) for room in rooms)
     prior = Gaussian.flat(len(codes))
     for room, place in zip(rooms, places, strict=True):
-        mine = jnp.asarray([i for i, code in enumerate(room.shared) if wiring.owners[code] == room.id], int)
+        mine = jnp.asarray([i for i, code in enumerate(room.shared) if owners[code] == room.id], int)
         if mine.size:
             prior = prior.times(room.shared_prior().marginal(mine).embed(place[mine], len(codes)))
-    return Composite(tuple(rooms), wiring, codes, tuple(places), tuple(scales), tuple(offsets), prior)
+    return Composite(tuple(rooms), wiring, codes, tuple(places), tuple(scales), tuple(offsets), listens, prior)
+
+
+def _listens(room: AbstractRoom, wiring: Wiring) -> bool:
+    """Say whether all of a room's wires are cut towards it."""
+    kinds = {w.wanted.feedback for w in wiring.wires if w.importer == room.id} | {"full" for w in wiring.wires if w.exporter == room.id}
+    if len(kinds) > 1:
+        raise ModelError(
+            f"{room.id} is cut on some wires and teaches on others", fix="split the room, or give all its parameter imports one feedback"
+        )
+    return kinds == {"cut"}
 
 
 class CompositeInference(eqx.Module):
@@ -335,7 +353,7 @@ class Messages(eqx.Module):
         hub, refused, gap, done = composite.prior, [Status.OK] * count, jnp.inf, 0
         while done < self.sweeps and not gap < self.tolerance:
             basis, before = sites, hub
-            for k in range(count):
+            for k in (k for k in range(count) if not composite.listens[k]):
                 proposal = self._proposal(composite, basis if self.schedule == "parallel" else sites, k)
                 refined = refine(composite.prior, sites, k, proposal, damping)
                 sites, refused[k] = refined.sites, Status(int(refined.status))

@@ -1,8 +1,8 @@
 """Gaussian sites in natural parameters: how several parties' evidence on shared coordinates becomes one posterior.
 
-A site ``t(phi) = exp(h'phi - phi'L phi / 2)`` is what one room (or one hospital) says of the shared coordinates; the hub multiplies the prior
-and all sites. A site need not be a distribution: a negative eigenvalue is legal as long as the product and every cavity stay definite.
-Nothing is projected in silence: a refused site stays as it was, with its status.
+A site ``t(phi) = exp(h'phi - phi'L phi / 2)`` is what one room (or one hospital) says of the shared coordinates; the hub multiplies the
+prior and all sites. A site need not be a distribution: a negative eigenvalue is legal as long as the product and every cavity stay
+definite. Nothing is projected in silence: a refused site stays as it was, with its status.
 
 All sites live on **one hub** with full covariance. Messages between pairs are not offered: on loops their variances are wrong. Three nodes
 of unit precision, coupled by 0.4, have variance 1.296; pairwise messages converge to 1.667.
@@ -220,8 +220,8 @@ def refine(prior: Gaussian, sites: Gaussian, which: int | Int[Array, ""], propos
 def conflict_of_evidence(site: Gaussian, cavity: Gaussian) -> tuple[Float[Array, ""], Int[Array, ""], Float[Array, ""]]:
     """Compare what one party says with what all others say.
 
-    ``c = (m - m')'(V + V')^-1 (m - m')`` with the site's own moments m, V and the cavity's m', V', in a form that needs no inverse of the site:
-    directions of which the site says nothing do not count.
+    ``c = (m - m')'(V + V')^-1 (m - m')`` with the site's own moments m, V and the cavity's m', V', in a form that needs no inverse of
+    the site: directions of which the site says nothing do not count.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def conflict_of_evidence(site: Gaussian, cavity: Gaussian) -> tuple[Float[Array,
     statistic = jnp.sum(jnp.where(counts, (vector.T @ residual) ** 2 / jnp.where(counts, value, 1.0), 0.0))
     freedom = jnp.sum(counts)
     p_value = jnp.where(freedom > 0, gammaincc(jnp.maximum(freedom, 1) / 2, statistic / 2), 1.0)
-    proper = own[0] > -1e-10 * jnp.maximum(jnp.max(jnp.abs(own)), 1e-300)
+    proper = own[0] >= -1e-10 * jnp.maximum(jnp.max(jnp.abs(own)), 1e-300)
     return jnp.where(proper, statistic, jnp.nan), freedom, jnp.where(proper, p_value, jnp.nan)
 
 
@@ -251,8 +251,9 @@ def cut(
 ) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
     """Combine two modules so that the downstream one teaches the shared coordinates only as far as it may.
 
-    ``phi ~ p(phi | y1) p(y2 | phi)^g``, then ``th | phi, y2``: g = 0 is the cut, g = 1 the full posterior. It is the *marginal* likelihood of phi
-    that is tempered (Carmona and Nicholls temper the conditional one inside the integral). The influence is declared, never tuned on the answer.
+    ``phi ~ p(phi | y1) p(y2 | phi)^g``, then ``th | phi, y2``: g = 0 is the cut, g = 1 the full posterior. It is the *marginal*
+    likelihood of phi that is tempered (Carmona and Nicholls temper the conditional one inside the integral). The influence is declared,
+    never tuned on the answer.
 
     Parameters
     ----------

@@ -159,7 +159,7 @@ def _check_recorded(time: np.ndarray, recorded: np.ndarray, rows: np.ndarray, na
         index = ahead[0]
         raise TimeError(
             f"row {rows[index]} of {name} was recorded before it was true ({len(ahead)} such rows)",
-            seen=f"time {iso(time[index])}, recorded {iso(recorded[index])}",
+            seen=f"time {iso(int(time[index]))}, recorded {iso(int(recorded[index]))}",
             expected="recorded at or after time (2 min of clock difference allowed)",
             fix="correct the clock or the zone of one of the two columns, or drop 'recorded'",
         )
@@ -221,7 +221,16 @@ def glucose_series(
         wide = steps > max(3 * typical, 1.0)
         notes.gaps += int(wide.sum())
         notes.longest_gap_min = max(notes.longest_gap_min, float(steps[wide].max()) if wide.any() else 0.0)
-    return Series(code=code, unit=unit, time=time, value=values, recorded=np.maximum(recorded, time), censored=censored, source=source)
+    return Series(
+        code=code,
+        unit=unit,
+        time=time,
+        value=values,
+        recorded=np.maximum(recorded, time),
+        status=np.zeros(len(time), np.uint8),
+        censored=censored,
+        source=source,
+    )
 
 
 def plain_series(

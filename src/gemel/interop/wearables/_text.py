@@ -135,7 +135,7 @@ def read_table(text: str, name: str, notes: Notes, *, header_row: int = 0) -> Ta
             fixed.append(row)
         body = fixed
         notes.repair("short rows filled with empty cells", ragged)
-    columns = dict(zip(header, zip(*body, strict=True), strict=True)) if body else dict.fromkeys(header, ())
+    columns: dict[str, Sequence[str]] = dict(zip(header, zip(*body, strict=True), strict=True)) if body else dict.fromkeys(header, ())
     return Table(columns, len(body), header_row + 2)
 
 

@@ -42,8 +42,8 @@ def _sniff(name: str, head: bytes) -> bool:
     return bool(_find(cells, "event type") and _find(cells, "glucose value") and _find(cells, "timestamp"))
 
 
-def _pick(cells: Sequence[str], chosen: np.ndarray) -> list[str]:
-    return [cells[i] for i in chosen]
+def _pick(cells: Sequence[str], chosen: np.ndarray) -> Sequence[str]:
+    return [cells[int(i)] for i in chosen]
 
 
 def _parse(sources: Sequence[Source], options: Options) -> Parsed:

@@ -51,7 +51,7 @@ def _glucose(record: PatientRecord, rows: _Rows, left: dict[str, int]) -> str:
             if column in row:
                 left["second sensor's reading at the same moment"] = left.get("second sensor's reading at the same moment", 0) + 1
                 continue
-            row[column] = {BELOW: "LOW", ABOVE: "HIGH"}.get(censored, value)
+            row[column] = "LOW" if censored == BELOW else "HIGH" if censored == ABOVE else value
     return column
 
 

@@ -105,8 +105,8 @@ def read_people(text: str, source: Source, options: Options, notes: Notes, *, se
             )
         notes.repair("empty lines skipped", int((~keep).sum()), table.row(int(np.flatnonzero(~keep)[0])))
         chosen = np.flatnonzero(keep)
-        table = Table({header: [cells[i] for i in chosen] for header, cells in table.columns.items()}, len(chosen), table.first_row)
-        stamps = [stamps[i] for i in chosen]
+        table = Table({header: [cells[int(i)] for i in chosen] for header, cells in table.columns.items()}, len(chosen), table.first_row)
+        stamps = [stamps[i] for i in chosen.tolist()]
         numbers = chosen + table.first_row
     else:
         numbers = np.arange(table.length) + table.first_row

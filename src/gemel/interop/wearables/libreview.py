@@ -110,9 +110,9 @@ class _Events:
         notes.unclear("record types that are no number", len(unreadable))
         notes.rows = len(self.kept)
 
-    def cells(self, start: str) -> list[str]:
+    def cells(self, start: str) -> Sequence[str]:
         name = _find(self.columns, start)
-        return [self.table.columns[name][i] for i in self.kept] if name else [""] * len(self.kept)
+        return [self.table.columns[name][int(i)] for i in self.kept] if name else [""] * len(self.kept)
 
     def numbers(self, start: str) -> np.ndarray:
         values, unreadable, commas, _ = parse_numbers(self.cells(start))
@@ -136,7 +136,7 @@ def _read(table: Table, options: Options, notes: Notes, name: str) -> PatientRec
         chosen = np.flatnonzero(events.kinds == kind)
         cells = events.cells(start)
         values, censored = facts.glucose_cells(
-            [cells[i] for i in chosen], unit, Table({}, len(chosen), table.first_row), _NAME, notes, low=40.0, high=500.0
+            [cells[int(i)] for i in chosen], unit, Table({}, len(chosen), table.first_row), _NAME, notes, low=40.0, high=500.0
         )
         if kind != _STRIP:
             censored = facts.limit_hits(values, censored, notes, lows=_LIMITS[unit][0], highs=_LIMITS[unit][1])

@@ -1,0 +1,381 @@
+"""No-U-turn sampling: blackjax's transition, our warm-up shared by all chains, chunks that can be watched, stopped and resumed.
+
+One compiled program serves warm-up and draws: what an iteration adapts is data, not code. Nothing inside it calls back to the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import blackjax.mcmc.nuts as kernel
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from gemel.core.errors import InferenceError
+from gemel.core.protocols import Progress
+from gemel.engine import diagnostics as checks
+from gemel.engine.infer.base import AbstractMethod, AbstractTarget, Inference
+from gemel.engine.keys import stream
+from gemel.engine.posterior import Ensemble
+from gemel.engine.status import Status, worst
+
+__all__ = ["Nuts", "NutsState", "schedule"]
+
+_GAMMA, _DELAY, _KAPPA = 0.05, 10.0, 0.75  # Hoffman and Gelman 2014, JMLR 15, section 3.2.1
+_DRAWS = ("position", "log_density", "energy", "divergent", "leapfrogs", "acceptance")
+
+
+class _Chains(eqx.Module):
+    """What passes from one iteration to the next: chains side by side, step size and metric in common."""
+
+    position: Float[Array, "chain parameter"]
+    log_density: Float[Array, " chain"]
+    gradient: Float[Array, "chain parameter"]
+    log_step: Float[Array, ""]
+    log_step_mean: Float[Array, ""]
+    error_mean: Float[Array, ""]
+    centre: Float[Array, ""]
+    updates: Int[Array, ""]
+    inverse_mass: Float[Array, " *metric"]
+    count: Int[Array, ""]
+    mean: Float[Array, "chain parameter"]
+    scatter: Float[Array, " chain *metric"]
+
+
+@dataclass
+class NutsState:
+    """A run between two chunks: everything needed to go on and get the same draws, as plain arrays.
+
+    ``arrays()`` and ``of_arrays()`` turn it into a dictionary of NumPy arrays and back, for whoever keeps checkpoints.
+    """
+
+    chains: _Chains
+    attempt: int
+    iteration: int
+    draws: dict[str, np.ndarray] = field(default_factory=dict)
+    failed: list[tuple[float, int]] = field(default_factory=list)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return everything as named arrays."""
+        out = {f"chains.{k}": np.asarray(v) for k, v in vars(self.chains).items()}
+        out |= {f"draws.{k}": v for k, v in self.draws.items()}
+        return out | {"progress": np.array([self.attempt, self.iteration]), "failed": np.array(self.failed, float).reshape(-1, 2)}
+
+    @classmethod
+    def of_arrays(cls, arrays: dict[str, np.ndarray]) -> NutsState:
+        """Undo :meth:`arrays`."""
+        chains = _Chains(**{k.removeprefix("chains."): jnp.asarray(v) for k, v in arrays.items() if k.startswith("chains.")})
+        draws = {k.removeprefix("draws."): np.asarray(v) for k, v in arrays.items() if k.startswith("draws.")}
+        attempt, iteration = (int(x) for x in arrays["progress"])
+        return cls(chains, attempt, iteration, draws, [(float(a), int(b)) for a, b in arrays["failed"]])
+
+
+def schedule(warmup: int) -> np.ndarray:
+    """Return Stan's warm-up windows as flags (iteration, [adapt the step, learn the metric, end of a window]).
+
+    A fast start (15 %), slow windows of 25 doubling in length, a fast end (10 %).
+
+    References
+    ----------
+    Stan reference manual, "HMC algorithm parameters", automatic parameter tuning.
+    """
+    flags = np.zeros((warmup, 3), bool)
+    flags[:, 0] = True
+    if warmup < 20:
+        return flags
+    first, last = (75, 50) if warmup >= 150 else (int(0.15 * warmup), int(0.1 * warmup))
+    length, position, stop = 25, first, warmup - last
+    while position < stop:
+        length = min(length, stop - position)
+        if position + length + 2 * length > stop:
+            length = stop - position
+        flags[position : position + length, 1] = True
+        flags[position + length - 1, 2] = True
+        position += length
+        length *= 2
+    return flags
+
+
+def _log_density(target: AbstractTarget) -> Callable[[Array], Array]:
+    return lambda z: target.log_prior(z) + target.log_likelihood(z)
+
+
+@eqx.filter_jit
+def _begin(target: AbstractTarget, keys: PRNGKeyArray) -> tuple[Array, Array, Array]:
+    """Return for each chain the first of its candidate starts that has a finite density and gradient."""
+
+    def one(keys):
+        z = jax.vmap(lambda k: target.start(key=k))(keys)
+        value, gradient = jax.vmap(jax.value_and_grad(_log_density(target)))(z)
+        first = jnp.argmax(jnp.isfinite(value) & jnp.isfinite(gradient).all(axis=1))
+        return z[first], value[first], gradient[first]
+
+    return jax.vmap(one)(keys)
+
+
+def _adapt(c: _Chains, flags: Array, acceptance: Array, accept_goal: Array) -> _Chains:
+    """Adapt step size (dual averaging on the mean acceptance of all chains) and metric (scatter within chains, pooled)."""
+    step_on, metric_on, window_end = flags
+    updates = c.updates + 1
+    error = jnp.mean(jnp.where(jnp.isfinite(acceptance), acceptance, 0.0))
+    eta = 1 / (updates + _DELAY)
+    error_mean = (1 - eta) * c.error_mean + eta * (accept_goal - error)
+    log_step = c.centre - jnp.sqrt(updates) / _GAMMA * error_mean
+    weight = updates**-_KAPPA
+    log_step_mean = weight * log_step + (1 - weight) * c.log_step_mean
+
+    count = c.count + 1
+    before = c.position - c.mean
+    mean = c.mean + before / count
+    after = c.position - mean
+    dense = c.inverse_mass.ndim == 2
+    scatter = c.scatter + (before[:, :, None] * after[:, None, :] if dense else before * after)
+
+    pooled = scatter.sum(axis=0)
+    freedom = jnp.maximum(c.position.shape[0] * (count - 1), 1)
+    prior = jnp.eye(c.inverse_mass.shape[0]) if dense else jnp.ones_like(c.inverse_mass)
+    metric = pooled / freedom * (freedom / (freedom + 5.0)) + 1e-3 * (5.0 / (freedom + 5.0)) * prior
+
+    def choose(flag, new, old):
+        return jnp.where(flag, new, old)
+
+    renewed = choose(window_end, log_step_mean, log_step)
+    return _Chains(
+        c.position,
+        c.log_density,
+        c.gradient,
+        choose(step_on, renewed, c.log_step),
+        choose(step_on & ~window_end, log_step_mean, choose(window_end, 0.0, c.log_step_mean)),
+        choose(window_end, 0.0, choose(step_on, error_mean, c.error_mean)),
+        choose(window_end, jnp.log(10.0) + log_step_mean, c.centre),
+        choose(window_end, 0, choose(step_on, updates, c.updates)),
+        choose(window_end, metric, c.inverse_mass),
+        choose(window_end, 0, choose(metric_on, count, c.count)),
+        choose(window_end, 0.0, choose(metric_on, mean, c.mean)),
+        choose(window_end, 0.0, choose(metric_on, scatter, c.scatter)),
+    )
+
+
+@eqx.filter_jit
+def _chunk(
+    target: AbstractTarget, chains: _Chains, key: PRNGKeyArray, first: Array, flags: Array, active: Array, goal: Array, depth: int
+) -> tuple[_Chains, tuple[Array, ...]]:
+    """Advance all chains by as many iterations as there are flags; the randomness of an iteration depends on its absolute index alone."""
+    transition = kernel.build_kernel()
+    density = _log_density(target)
+    size = chains.position.shape[0]
+
+    def move(c, index, flag):
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, index), i))(jnp.arange(size))
+        # the averaged step is the one to draw with; while it is being sought, the latest
+        step = jnp.exp(jnp.where(flag[0], c.log_step, c.log_step_mean))
+
+        def one(k, position, value, gradient):
+            state = kernel.hmc.HMCState(position, value, gradient)
+            return transition(k, state, density, step, c.inverse_mass, max_num_doublings=depth)
+
+        state, info = jax.vmap(one)(keys, c.position, c.log_density, c.gradient)
+        moved = eqx.tree_at(lambda x: (x.position, x.log_density, x.gradient), c, tuple(state))
+        out = (state.position, state.logdensity, info.energy, info.is_divergent, info.num_integration_steps, info.acceptance_rate)
+        return _adapt(moved, flag, info.acceptance_rate, goal), out
+
+    def rest(c, index, flag):
+        del index, flag
+        n = jnp.zeros(size)
+        return c, (c.position, c.log_density, n, n.astype(bool), n.astype(int), n)
+
+    def body(c, x):
+        index, flag, on = x
+        c, out = jax.lax.cond(on, move, rest, c, index, flag)
+        return c, out
+
+    return jax.lax.scan(body, chains, (first + jnp.arange(flags.shape[0]), flags, active))
+
+
+class Nuts(AbstractMethod):
+    """Hamiltonian Monte Carlo with no-U-turn trajectories in several chains.
+
+    Parameters
+    ----------
+    chains : they advance in lockstep, to the deepest trajectory of the step.
+    warmup : adaptive iterations per chain, thrown away.
+    draws : iterations per chain that are kept, at least.
+    until_ess : go on until bulk and tail effective sizes of every parameter reach this, or ``most`` draws per chain are made.
+    goal : acceptance that the step size aims at; after a divergence the run starts again at the next of ``retries``.
+    dense : metric with correlations; left out: up to 64 parameters.
+    inverse_mass : metric to begin with, say the covariance of a Laplace approximation.
+    chunk : iterations between two visits to the host.
+    depth : doublings of a trajectory, at most.
+    """
+
+    chains: int = eqx.field(static=True, default=4)
+    warmup: int = eqx.field(static=True, default=500)
+    draws: int = eqx.field(static=True, default=500)
+    until_ess: int | None = eqx.field(static=True, default=checks.ESS_LIMIT)
+    most: int = eqx.field(static=True, default=5000)
+    goal: float = eqx.field(static=True, default=0.8)
+    retries: tuple[float, ...] = eqx.field(static=True, default=(0.95, 0.99))
+    dense: bool | None = eqx.field(static=True, default=None)
+    inverse_mass: Float[Array, " *metric"] | None = None
+    chunk: int = eqx.field(static=True, default=100)
+    depth: int = eqx.field(static=True, default=10)
+
+    @property
+    def name(self):
+        """Return ``nuts``."""
+        return "nuts"
+
+    @property
+    def validity(self):
+        """Say when it is exact."""
+        return "asymptotically exact in the number of draws, if the chains have found every mode: R-hat and effective sizes are the evidence"
+
+    def run(
+        self,
+        target: AbstractTarget,
+        *,
+        key: PRNGKeyArray,
+        progress: Progress | None = None,
+        state: NutsState | None = None,
+        checkpoint: Callable[[NutsState], None] | None = None,
+    ) -> Inference:
+        """Infer the posterior of one target.
+
+        Parameters
+        ----------
+        state : a checkpoint of the same target, settings and key: the run goes on from there and gives the draws of an uninterrupted one.
+        checkpoint : called with the state after every chunk.
+        """
+        size = len(target.names)
+        dense = size <= 64 if self.dense is None else self.dense
+        if self.chains < 2:
+            raise InferenceError("chains cannot be compared with fewer than two", seen=self.chains, expected=">= 2")
+        goals = (self.goal, *self.retries)
+        plan = schedule(self.warmup)
+        if progress is not None:
+            progress.start("nuts", self.warmup + self.draws)
+        cancelled = False
+        if state is None:
+            state = self._fresh(target, key, 0, size, dense)
+        while not self._finished(state) and not cancelled:
+            self._advance(target, key, state, plan, goals)
+            divergent = int(state.draws["divergent"].sum()) if state.draws else 0
+            if divergent and state.attempt + 1 < len(goals):
+                failed = [*state.failed, (goals[state.attempt], divergent)]
+                state = self._fresh(target, key, state.attempt + 1, size, dense)
+                state.failed = failed
+            if checkpoint is not None:
+                checkpoint(state)
+            if progress is not None:
+                cancelled = progress.update(state.iteration, f"attempt {state.attempt + 1}, {self._kept(state)} draws") is False
+        if progress is not None:
+            progress.finish()
+        return self._conclude(state, goals, cancelled)
+
+    def _kept(self, state: NutsState) -> int:
+        return max(state.iteration - self.warmup, 0)
+
+    def _fresh(self, target: AbstractTarget, key: PRNGKeyArray, attempt: int, size: int, dense: bool) -> NutsState:
+        base = stream(key, f"start {attempt}")
+        keys = jax.vmap(lambda i: jax.random.fold_in(base, i))(jnp.arange(self.chains * 32)).reshape(self.chains, 32)
+        position, value, gradient = _begin(target, keys)
+        metric = jnp.eye(size) if dense else jnp.ones(size)
+        if self.inverse_mass is not None:
+            metric = jnp.asarray(self.inverse_mass, float)
+            if metric.shape != ((size, size) if dense else (size,)):
+                raise InferenceError("the metric has the wrong shape", seen=metric.shape, expected=(size, size) if dense else (size,))
+        log_step, none = jnp.log(0.1), jnp.asarray(0)
+        zero = jnp.asarray(0.0)
+        chains = _Chains(
+            position,
+            value,
+            gradient,
+            log_step,
+            log_step,
+            zero,
+            jnp.log(10.0) + log_step,
+            none,
+            metric,
+            none,
+            jnp.zeros_like(position),
+            jnp.zeros((self.chains, *metric.shape)),
+        )
+        return NutsState(chains, attempt, 0)
+
+    def _finished(self, state: NutsState) -> bool:
+        if not np.isfinite(np.asarray(state.chains.log_density)).all():
+            return True  # no start with a finite density
+        kept = self._kept(state)
+        if kept < self.draws:
+            return False
+        if self.until_ess is None or kept >= self.most:
+            return True
+        x = np.swapaxes(state.draws["position"], 0, 1)
+        return bool(min(checks.ess_bulk(x).min(), checks.ess_tail(x).min()) >= self.until_ess)
+
+    def _advance(self, target: AbstractTarget, key: PRNGKeyArray, state: NutsState, plan: np.ndarray, goals: tuple[float, ...]) -> None:
+        """Run one chunk; one that is not full is padded with iterations that do nothing."""
+        end = self.warmup if state.iteration < self.warmup else max(self.warmup + self.draws, state.iteration + self.chunk)
+        end = min(end, self.warmup + max(self.most, self.draws))
+        length = min(self.chunk, end - state.iteration)
+        flags = np.zeros((self.chunk, 3), bool)
+        if state.iteration < self.warmup:
+            flags[:length] = plan[state.iteration : state.iteration + length]
+        state.chains, out = _chunk(
+            target,
+            state.chains,
+            stream(key, f"draw {state.attempt}"),
+            jnp.asarray(state.iteration),
+            jnp.asarray(flags),
+            jnp.asarray(np.arange(self.chunk) < length),
+            jnp.asarray(goals[state.attempt]),
+            self.depth,
+        )
+        if state.iteration >= self.warmup:
+            for name, value in zip(_DRAWS, out, strict=True):
+                new = np.asarray(value)[:length]
+                state.draws[name] = np.concatenate([state.draws[name], new]) if name in state.draws else new
+        state.iteration += length
+
+    def _conclude(self, state: NutsState, goals: tuple[float, ...], cancelled: bool) -> Inference:
+        if not state.draws or len(state.draws["energy"]) < 8:
+            status = Status.CANCELLED if cancelled else Status.NOT_FINITE
+            diagnostics: dict[str, Any] = {"attempts": len(state.failed) + 1}
+            return Inference(Ensemble.equal(jnp.asarray(state.chains.position)), diagnostics, int(status), self.name, self.validity)
+        draws = {k: np.swapaxes(v, 0, 1) for k, v in state.draws.items()}
+        table = np.concatenate([draws["position"], draws["log_density"][..., None]], axis=-1)
+        with np.errstate(all="ignore"):
+            rhat, bulk, tail = checks.rhat(table), checks.ess_bulk(table), checks.ess_tail(table)
+            fraction = checks.energy_fraction(draws["energy"])
+        divergent = int(draws["divergent"].sum())
+        status = worst(
+            Status.RETRIED if state.failed else Status.OK,
+            Status.OK if np.all(rhat <= checks.RHAT_LIMIT) else Status.RHAT_TOO_HIGH,
+            Status.OK if min(bulk[:-1].min(), tail[:-1].min()) >= checks.ESS_LIMIT else Status.ESS_TOO_LOW,
+            Status.DIVERGENT if divergent else Status.OK,
+            Status.OK if np.all(fraction >= checks.ENERGY_FRACTION_LIMIT) else Status.ENERGY_FRACTION_LOW,
+            Status.OK if np.isfinite(table).all() else Status.NOT_FINITE,
+            Status.CANCELLED if cancelled else Status.OK,
+        )
+        diagnostics = {
+            "rhat": rhat[:-1],
+            "rhat_log_density": float(rhat[-1]),
+            "ess_bulk": bulk[:-1],
+            "ess_tail": tail[:-1],
+            "divergences": divergent,
+            "attempts": [*state.failed, (goals[state.attempt], divergent)],
+            "energy_fraction": fraction,
+            "step_size": float(np.exp(state.chains.log_step_mean)),
+            "acceptance": float(draws["acceptance"].mean()),
+            "leapfrogs": int(draws["leapfrogs"].sum()),
+            "deepest": int(np.log2(draws["leapfrogs"].max() + 1)),
+            "chains": self.chains,
+            "draws_per_chain": table.shape[1],
+        }
+        flat = jnp.asarray(draws["position"].reshape(-1, table.shape[-1] - 1))
+        return Inference(Ensemble.equal(flat), diagnostics, int(status), self.name, self.validity)
