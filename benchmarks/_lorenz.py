@@ -158,7 +158,7 @@ def particle(setup: Setup, method: ParticleFilter, key: Array) -> Array:
     truth, observed = simulate(setup, data)
     start = setup.start + jnp.sqrt(setup.spread) * jax.random.normal(first, (method.size, truth.shape[1]))
 
-    def move(x, item, key):
+    def move(x, item, key):  # noqa: ARG001  no noise, no clock: the model is autonomous
         return setup.move(x)
 
     def log_likelihood(x, y):

@@ -2,8 +2,9 @@
 
     python benchmarks/inference_assimilation.py [--json PATH] [--seeds 10] [--rows sqrt,letkf] [--peer-python PATH]
 
-Each row runs all seeds at once (vmapped). A row passes when ``|mean - table| <= max(0.02, 2 se)`` or when the mean is better than the table.
-With ``--json`` each row is written as soon as it is done and a second run goes on where the first stopped (same seeds, cycles and key).
+Each row runs all seeds at once (vmapped). A row passes when ``|mean - table| <= max(0.02, 2 se, half a unit of the table's last digit)`` or
+when the mean is better than the table. A pass that lives on the standard error of lost seeds (more than twice the median) is marked ``*``,
+with its median beside it. Rows marked ``baseline`` are not methods of Gemel and do not count for the exit status. With ``--json`` each row is written as soon as it is done and a second run goes on where the first stopped (same seeds, cycles and key).
 The peer runs in its own environment (``python -m venv``; ``pip install dapper==1.7.1``); without it its rows read *not run*.
 CPU-seconds are of the whole process, all threads; compilation is reported apart.
 """
@@ -52,6 +53,7 @@ ROWS_96 = [
     ("EnKF sqrt N=24, 1.013, rotated", 0.18, EnKF(kind="sqrt", size=24, inflation=1.013, rotate=True)),
     ("LETKF N=7, 1.04, rotated, localisation 4", 0.22, EnKF(kind="letkf", size=7, inflation=1.04, rotate=True, radius=4.0)),
 ]
+BASELINES = ("optimal interpolation", "3D-Var, xB 0.1", "3D-Var, xB 0.02", "extended KF, infl 180", "extended KF, infl 10")
 RACE = "Lorenz-96 / EnKF sqrt N=24, 1.013, rotated"
 
 PEER = """
@@ -82,7 +84,17 @@ for seed in range(seeds):
             cpu += spent
             xp.stats.average_in_time()
             errors.append(float(xp.avrgs.err.rms.a.val))
-print("RESULT" + json.dumps({"errors": errors, "cpu": cpu, "bare": bare}))
+dapper.stats.Stats.assess = assess
+others = {"climatology": da.Climatology(), "3D-Var, xB 0.02": da.Var3D(xB=0.02)}
+found = {name: [] for name in others}
+for seed in range(min(seeds, 10)):
+    dpr.set_seed(3000 + seed)
+    truth, observed = HMM.simulate()
+    for name, xp in others.items():
+        xp.assimilate(HMM, truth, observed, liveplots=False)
+        xp.stats.average_in_time()
+        found[name].append(float(xp.avrgs.err.rms.a.val))
+print("RESULT" + json.dumps({"errors": errors, "cpu": cpu, "bare": bare, "others": found}))
 """
 
 
@@ -103,11 +115,14 @@ def _measure(run: Callable, keys: jax.Array) -> dict:
 
 
 def _judge(errors: list[float], table: float) -> tuple[float, float, bool, str]:
-    mean, se = float(np.mean(errors)), float(np.std(errors, ddof=1) / np.sqrt(len(errors)))
-    band = max(0.02, 2 * se)
+    """Mean, standard error, verdict and the rule that gave it; 3.6 stands for 3.55 to 3.65, 0.95 for 0.945 to 0.955."""
+    mean, se, median = float(np.mean(errors)), float(np.std(errors, ddof=1) / np.sqrt(len(errors))), float(np.median(errors))
+    band = max(0.02, 2 * se, 0.05 if table >= 2 else 0.005)
+    lost = int(np.sum(np.asarray(errors) > 2 * median))
+    note = f" * {lost} lost, median {median:.3f}" if lost else ""
     if abs(mean - table) <= band:
-        return mean, se, True, f"|{mean - table:+.3f}| <= {band:.3f}"
-    return mean, se, mean < table, f"better than {table:g}" if mean < table else f"{mean - table:+.3f} > {band:.3f}"
+        return mean, se, True, f"|{mean - table:+.3f}| <= {band:.3f}{note}"
+    return mean, se, mean < table, (f"better than {table:g}" if mean < table else f"{mean - table:+.3f} > {band:.3f}") + note
 
 
 def _peer(python: str | None, seeds: int, cycles: int) -> dict | None:
@@ -158,7 +173,7 @@ def main() -> int:
     words = [w.strip() for w in arguments.rows.split(",") if w.strip()]
     keys = jax.random.split(jax.random.key(arguments.key), arguments.seeds)
     print(f"{kept['machine']}; {arguments.seeds} seeds, {arguments.cycles} cycles\n")
-    print(f"{'row':58s} {'table':>6s} {'mean':>7s} {'se':>6s}  {'':4s} {'rule':24s} {'compile':>8s} {'run CPU-s':>9s}")
+    print(f"{'row':58s} {'table':>6s} {'mean':>7s} {'se':>6s}  {'':14s} {'rule':44s} {'compile':>8s} {'run CPU-s':>9s}")
     passed = True
     for setup, rows in ((lorenz.lorenz63(arguments.cycles), ROWS_63), (lorenz.lorenz96(arguments.cycles), ROWS_96)):
         for name, table, what in rows:
@@ -171,10 +186,11 @@ def main() -> int:
                 if arguments.json:
                     arguments.json.write_text(json.dumps(kept, indent=1))
             mean, se, good, rule = _judge(row["errors"], table)
-            passed &= good
-            verdict = "pass" if good else "FAIL"
+            baseline = name in BASELINES
+            passed &= good or baseline
+            verdict = ("pass" if good else "FAIL") + (" baseline" if baseline else "")
             print(
-                f"{full:58s} {table:6.2f} {mean:7.3f} {se:6.3f}  {verdict} {rule:24s} {row['compile_cpu_s']:8.2f} {row['run_cpu_s']:9.2f}",
+                f"{full:58s} {table:6.2f} {mean:7.3f} {se:6.3f}  {verdict:14s} {rule:44s} {row['compile_cpu_s']:8.2f} {row['run_cpu_s']:9.2f}",
                 flush=True,
             )
     if RACE in kept["rows"]:
@@ -191,9 +207,10 @@ def main() -> int:
             whole, bare = work / peer["cpu"], work / peer["bare"]
             errors = np.asarray(peer["errors"])
             print(f"DAPPER 1.7.1: {whole:,.0f} cycles per CPU-s as it is, {bare:,.0f} with its statistics switched off")
-            print(
-                f"DAPPER errors: mean {errors.mean():.3f}, median {np.median(errors):.3f}, {np.sum(errors > 1)} of {len(errors)} seeds above 1 (lost track)"
-            )
+            lost = int(np.sum(errors > 2 * np.median(errors)))
+            print(f"DAPPER errors: mean {errors.mean():.3f}, median {np.median(errors):.3f}, {lost} of {len(errors)} seeds lost")
+            for name, values in peer["others"].items():
+                print(f"DAPPER Lorenz-96 / {name}: mean {np.mean(values):.3f} over {len(values)} seeds of its own")
             print(f"ratio: {ours / whole:.1f} (as it is), {ours / bare:.1f} (without its statistics)")
     return 0 if passed else 1
 

@@ -12,6 +12,8 @@ from gemel.engine.infer.enkf import EnKF, analyse_local, analyse_perturbed, anal
 from gemel.engine.infer.kalman import LinearGaussian, condition, kalman_filter, psd_factor
 
 KEY = jax.random.key(4)
+CONDITION = jax.jit(condition)
+SQRT = jax.jit(analyse_sqrt, static_argnames="rotate")
 OBSERVATION = jnp.array([[1.0, 0.0, 0.5], [0.0, 2.0, 0.0]])
 NOISE = jnp.array([[0.5, 0.2], [0.2, 0.8]])
 Y = jnp.array([1.0, -2.0])
@@ -34,8 +36,8 @@ def test_sqrt_has_the_moments_of_the_kalman_update_of_its_own_covariance(size, n
     for h, r, y in ((OBSERVATION, noise, Y), (wide, jnp.arange(1.0, 6.0), jnp.arange(5.0))):
         ensemble = _ensemble(size)
         mean, covariance = _moments(ensemble)
-        exact = condition(jnp.asarray(mean), psd_factor(jnp.asarray(covariance)), y, h, r, np.ones(len(y), bool))
-        out = analyse_sqrt(ensemble, ensemble @ h.T, y, r, np.ones(len(y), bool), rotate=True, key=KEY)
+        exact = CONDITION(jnp.asarray(mean), psd_factor(jnp.asarray(covariance)), y, h, r, np.ones(len(y), bool))
+        out = SQRT(ensemble, ensemble @ h.T, y, r, np.ones(len(y), bool), rotate=True, key=KEY)
         # algebraically equal: rounding only
         np.testing.assert_allclose(_moments(out)[0], exact.mean, atol=1e-10)
         np.testing.assert_allclose(_moments(out)[1], exact.factor @ exact.factor.T, atol=1e-10)
@@ -87,19 +89,18 @@ def test_masked_channels_change_no_bit(kind):
     ensemble = _ensemble(6)
     predicted = ensemble @ OBSERVATION.T
     mask = np.array([True, False])
-    reference = method.analyse(ensemble, predicted, Y, noise, mask, key=KEY, distance=distance)
+    analyse = jax.jit(method.analyse)
+    reference = analyse(ensemble, predicted, Y, noise, mask, key=KEY, distance=distance)
     for junk in (np.nan, np.inf, 1e300):
-        out = method.analyse(
-            ensemble, predicted.at[:, 1].set(junk), Y.at[1].set(junk), noise.at[1].set(junk), mask, key=KEY, distance=distance
-        )
+        out = analyse(ensemble, predicted.at[:, 1].set(junk), Y.at[1].set(junk), noise.at[1].set(junk), mask, key=KEY, distance=distance)
         np.testing.assert_array_equal(out, reference)
-    alone = method.analyse(ensemble, predicted[:, :1], Y[:1], noise[:1], mask[:1], key=KEY, distance=distance[:, :1])
+    alone = analyse(ensemble, predicted[:, :1], Y[:1], noise[:1], mask[:1], key=KEY, distance=distance[:, :1])
     # one channel or two of which one is masked: matrices of another size are summed in another order, hence rounding
     np.testing.assert_allclose(alone, reference, atol=1e-13)
-    nothing = method.analyse(ensemble, predicted, Y, noise, np.array([False, False]), key=KEY, distance=distance)
+    nothing = analyse(ensemble, predicted, Y, noise, np.array([False, False]), key=KEY, distance=distance)
     np.testing.assert_array_equal(nothing, ensemble)
     full = jnp.diag(noise) if kind != "letkf" else noise
-    np.testing.assert_allclose(method.analyse(ensemble, predicted, Y, full, mask, key=KEY, distance=distance), reference, atol=1e-13)
+    np.testing.assert_allclose(analyse(ensemble, predicted, Y, full, mask, key=KEY, distance=distance), reference, atol=1e-13)
 
 
 ROTATION = jax.jit(random_rotation, static_argnums=0)
@@ -125,7 +126,7 @@ def test_rotation_is_uniform_in_its_first_moments():
 def test_perturbed_mean_and_covariance_are_unbiased():
     ensemble = _ensemble(50)
     mean, covariance = _moments(ensemble)
-    exact = condition(jnp.asarray(mean), psd_factor(jnp.asarray(covariance)), Y, OBSERVATION, NOISE, ALL)
+    exact = CONDITION(jnp.asarray(mean), psd_factor(jnp.asarray(covariance)), Y, OBSERVATION, NOISE, ALL)
 
     def one(k):
         return analyse_perturbed(ensemble, ensemble @ OBSERVATION.T, Y, NOISE, ALL, key=k)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -225,9 +224,9 @@ class PatientRecord(_Frozen):
         """Iterate over all facts."""
         yield from (*self.series, *self.exposures, *self.findings, *self.geometry, *self.documents)
 
-    @cached_property
+    @property
     def hash(self) -> str:
-        """Content hash of the facts, independent of the order in which they arrived."""
+        """Content hash of the facts, independent of the order in which they arrived. Not cached: ``model_copy`` would carry it over."""
         parts = sorted(digest(fact) for fact in (*self.exposures, *self.findings, *self.geometry, *self.documents))
         rows = sorted(digest([str(s.code), s.unit, s.source, *(getattr(s, c)[np.lexsort((s.recorded, s.time))] for c in ("time", "value", "recorded", "status", "censored"))]) for s in self.series)
         return digest([self.id, self.demographics, parts, rows])

@@ -81,7 +81,7 @@ class Slots(eqx.Module):
 
     def window(self, start: int, stop: int, *, lags: int = 0) -> Slots:
         """Return slots ``start <= k < stop``, padded with empty ones up to a bucket length, inputs with ``lags`` rows in front (host side)."""
-        size = bucket(stop - start, smallest=4)
+        size = bucket(stop - start)  # the loop over slots runs as long as there are real ones: a longer window costs no time, and one program serves more
 
         def cut(x: Array, first: int, length: int) -> np.ndarray:
             x = np.asarray(x)

@@ -101,7 +101,7 @@ def _stream_influence(twin: Twin, a: str, b: str, plans: dict[str, Any], times: 
         if not earlier:
             continue
         slot, rows = earlier[-1]
-        restart = replace(state, done=slot, rows=rows, checkpoints=tuple(earlier), surprise=np.zeros(0))
+        restart = replace(state, done=slot, rows=rows, checkpoints=tuple(earlier), surprise=state.surprise[: slot - state.first])
         slots = replace_slots(state.seen, mask)
         again = _follow(twin, restart, slots, state.done, twin.observed)
         time = twin.epoch + round(k * model.slot * model.minutes * MINUTE)

@@ -138,6 +138,10 @@ class AbstractStateModel(AbstractLeastSquaresModel):
         """Return what an instrument without noise would show now."""
 
     @abc.abstractmethod
+    def learns(self) -> Float[np.ndarray, " state"]:
+        """Return, per packed state, 1 where a reading may move it and 0 where it follows from inputs and parameters alone."""
+
+    @abc.abstractmethod
     def noise_sd(self, predicted: Float[Array, " output"]) -> Float[Array, " output"]:
         """Return the standard deviation of measurement at a predicted value."""
 

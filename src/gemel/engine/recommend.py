@@ -99,9 +99,6 @@ def _rank(comparison: Comparison, objective: Objective, limits: tuple[Limit, ...
     utilities = np.stack([np.asarray(objective.utility(comparison.forecasts[n]), float) for n in names], axis=1)
     if utilities.shape[0] != len(comparison.forecasts[names[0]].draws):
         raise ModelError(f"objective {objective.name!r} must return one utility per draw", seen=utilities.shape[0], expected=len(comparison.forecasts[names[0]].draws))
-    best = np.zeros(len(names))
-    top = utilities == utilities.max(axis=1, keepdims=True)
-    best = (top / top.sum(axis=1, keepdims=True)).mean(axis=0)
     scores = []
     for i, name in enumerate(names):
         violations, feasible = {}, True
@@ -112,7 +109,11 @@ def _rank(comparison: Comparison, objective: Objective, limits: tuple[Limit, ...
             violations[limit.name] = 1.0 if wall else probability
             feasible &= probability <= limit.at_most and wall is None
         error = float(utilities[:, i].std(ddof=1) / np.sqrt(len(utilities)))
-        scores.append(PlanScore(plan=name, utility=float(utilities[:, i].mean()), utility_error=error, probability_best=float(best[i]), violations=violations, feasible=feasible))
+        scores.append(PlanScore(plan=name, utility=float(utilities[:, i].mean()), utility_error=error, probability_best=0.0, violations=violations, feasible=feasible))
+    allowed = [i for i, s in enumerate(scores) if s.feasible] or list(range(len(names)))
+    top = utilities[:, allowed] == utilities[:, allowed].max(axis=1, keepdims=True)
+    for i, chance in zip(allowed, (top / top.sum(axis=1, keepdims=True)).mean(axis=0), strict=True):
+        scores[i] = scores[i].model_copy(update={"probability_best": float(chance)})
     return scores, utilities
 
 
@@ -122,7 +123,10 @@ def _search(twin: Twin, space: ContinuousPlans, objective: Objective, limits: tu
 
     def loss(setting: np.ndarray) -> float:
         plan = space.build(dict(zip(names, setting, strict=True)))
-        scores, _ = _rank(compare(twin, {"candidate": plan}, times, n=n, key=key), objective, limits, {"candidate": plan})
+        found = compare(twin, {"candidate": plan}, times, n=n, key=key)
+        if len(found.forecasts["candidate"].draws) == 0:
+            return 1e12
+        scores, _ = _rank(found, objective, limits, {"candidate": plan})
         excess = sum(max(0.0, v - l.at_most) for (v, l) in zip(scores[0].violations.values(), limits, strict=True))
         return -scores[0].utility + 1e6 * excess
 
@@ -171,7 +175,11 @@ def recommend(
         named = plans.named() if isinstance(plans, GridPlans) else dict(plans)
     if not named:
         raise ModelError("there is no plan to choose from", fix="name at least one plan")
+    named = {name: twin.observed.plan if plan is None else plan for name, plan in named.items()}
     comparison = compare(twin, named, times, n=n, key=stream(key, "judge"))
+    for name, made in comparison.forecasts.items():
+        if len(made.draws) == 0:
+            return Abstained(AbstentionReason.POSTERIOR_NOT_USABLE, f"the forecast under {name!r} gave no numbers: {made.reason}", **about)
     scores, utilities = _rank(comparison, objective, limits, named)
     ranking = tuple(sorted(scores, key=lambda s: (not s.feasible, -s.utility)))
     feasible = [i for i, s in enumerate(scores) if s.feasible]
@@ -186,8 +194,7 @@ def recommend(
     others = [i for i in feasible if i != winner]
     best = scores[winner]
     if others:
-        tops = kept == kept.max(axis=1, keepdims=True)
-        chance = float((tops / tops.sum(axis=1, keepdims=True)).mean(axis=0)[feasible.index(winner)])
+        chance = best.probability_best
         second = max(others, key=lambda i: scores[i].utility)
         explanation = explain(
             twin, comparison, utilities[:, winner] - utilities[:, second], best.plan, scores[second].plan, objective, key=stream(key, "judge"), plans=named

@@ -38,7 +38,22 @@ def _plain(value: Any) -> Any:
 
 
 def _settings(module: eqx.Module) -> dict[str, Any]:
-    return {f.name: getattr(module, f.name) for f in dataclasses.fields(module) if isinstance(getattr(module, f.name), (int, float, str, bool, type(None)))}
+    """Return the settings of a method or filter; a setting that JSON cannot hold is refused, never dropped."""
+    found = {}
+    for f in dataclasses.fields(module):
+        value = getattr(module, f.name)
+        parts = value if isinstance(value, tuple) else (value,)
+        if not all(isinstance(part, (int, float, str, bool, type(None))) for part in parts):
+            raise FormatError(
+                f"setting {f.name!r} of {type(module).__name__} cannot be stored", seen=type(value).__name__, expected="numbers, text, or a tuple of them",
+                fix="calibrate with a method of plain settings",
+            )  # fmt: skip
+        found[f.name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def _restored(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 
 
 def dump(twin: Twin) -> bytes:
@@ -47,6 +62,8 @@ def dump(twin: Twin) -> bytes:
     posterior = twin.inference.posterior
     arrays: dict[str, np.ndarray] = {"key": np.asarray(jax.random.key_data(twin.key))}
     arrays |= {f"model/{i}": np.asarray(x) for i, x in enumerate(model_leaves)}
+    if not isinstance(posterior, (Laplace, Ensemble)):
+        raise FormatError("a posterior of this kind cannot be stored", seen=type(posterior).__name__, expected="Laplace or Ensemble")
     kind = "laplace" if isinstance(posterior, Laplace) else "ensemble"
     arrays |= {f"posterior/{f.name}": np.asarray(getattr(posterior, f.name)) for f in dataclasses.fields(posterior)}
     arrays |= {f"data/{f.name}": np.asarray(getattr(twin.observed.data, f.name)) for f in dataclasses.fields(twin.observed.data)}
@@ -149,6 +166,6 @@ def load(body: bytes, model: AbstractModel, methods: dict[str, type[AbstractMeth
     return Twin(
         patient=manifest["patient"], model=model, inference=inference, epoch=manifest["epoch"], calibrated=manifest["calibrated"], now=manifest["now"],
         observed=observed, domain=Domain(AbstentionReason[reason] if reason else None, manifest["domain"]["sentence"]), lineage=Lineage(**manifest["lineage"]),
-        key=jax.random.wrap_key_data(jnp.asarray(array("key"))), method=methods[name](**manifest["method"]["settings"]), filter=EnsembleFilter(**manifest["filter"]),
+        key=jax.random.wrap_key_data(jnp.asarray(array("key"))), method=methods[name](**_restored(manifest["method"]["settings"])), filter=EnsembleFilter(**_restored(manifest["filter"])),
         stream=state, status=Status(manifest["status"]), notes=tuple(manifest["notes"]), extra=manifest["extra"],
     )  # fmt: skip

@@ -52,7 +52,8 @@ class Stream:
     """The streaming part of a twin, host side.
 
     ``first`` is the slot at which the ensemble began, ``done`` the last slot processed; ``seen`` what was processed from slot 0 on.
-    ``checkpoints`` are (slot, rows), oldest first; ``surprise`` the last normalised squared innovations.
+    ``checkpoints`` are (slot, rows), oldest first; ``surprise`` is (slot, output), the normalised squared innovations of the slots after
+    ``first``, NaN where nothing was measured: kept by slot, so that a late fact rewrites what follows it and nothing else.
     """
 
     first: int
@@ -66,7 +67,7 @@ class Stream:
     @property
     def consistent(self) -> Status:
         """Whether the last 20 squared innovations lie inside their 99 % chi-square band."""
-        recent = self.surprise[-20:]
+        recent = self.surprise[np.isfinite(self.surprise)][-20:]
         if len(recent) < 20:
             return Status.OK
         return Status.OK if recent.sum() <= 37.57 else Status.INNOVATIONS_INCONSISTENT  # chi-square, 20 degrees, upper 1 %
@@ -150,7 +151,7 @@ def slot_step(
     rows = jax.vmap(lambda r, e: _advance(model, r, inputs, context, e))(rows, noise)
     predicted = jax.vmap(lambda r: _emit(model, r))(rows)
     before, variance = predicted.mean(axis=0), predicted.var(axis=0, ddof=1)
-    gain_mask = jnp.concatenate([jnp.where(model.prior.drift > 0, learn, 0.0), jnp.ones(rows.shape[1] - d)])
+    gain_mask = jnp.concatenate([jnp.where(model.prior.drift > 0, learn, 0.0), jnp.asarray(model.learns(), float)])
     surprise = []
     for o in range(len(model.outputs)):
         sd = model.noise_sd(predicted.mean(axis=0))[o]

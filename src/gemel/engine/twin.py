@@ -96,7 +96,7 @@ def with_prior(model: AbstractModel, prior: Prior | None) -> AbstractModel:
         raise InferenceError("the prior is of other parameters than the model's", seen=prior.names, expected=model.prior.names)
     import equinox as eqx
 
-    return eqx.tree_at(lambda m: m.prior, model, prior)
+    return eqx.tree_at(lambda m: m.prior, model, jax.tree.map(jnp.asarray, prior))
 
 
 def calibrate(
@@ -157,7 +157,7 @@ def _begin_stream(twin: Twin, known: PatientRecord) -> Twin:
     measured = np.flatnonzero(np.asarray(slots.mask)[first : end + 1, 0])
     value = np.asarray(slots.value)[first + measured[0]] if len(measured) else np.full(len(model.outputs), np.nan)
     rows = np.asarray(start_rows(model, z, jnp.asarray(value), key=twin.key))
-    begun = Stream(first, end + 1, first, rows, slots.until(0), ((first, rows),), np.zeros(0))
+    begun = Stream(first, end + 1, first, rows, slots.until(0), ((first, rows),), np.zeros((0, len(model.outputs))))
     return _follow(twin, begun, slots, end, twin.observed)
 
 
@@ -173,8 +173,7 @@ def _follow(twin: Twin, state: Stream, slots: Slots, end: int, observed: Observe
         rows, _, squared = run(
             model, twin.filter, rows, window, context, first=state.done + 1, count=count, learn_from=state.learn_from, key=stream(twin.key, "stream")
         )
-        fresh = np.asarray(squared)[:count]
-        surprise = np.concatenate([surprise, fresh[np.isfinite(fresh)]])[-64:]
+        surprise = np.concatenate([surprise, np.asarray(squared)[:count]])
     host = np.asarray(rows)
     finite = Status.OK if np.isfinite(host).all() else Status.NOT_FINITE
     moved = replace(state, done=end, rows=host, seen=slots.until(end + 1), checkpoints=state.keep(end, host), surprise=surprise)
@@ -207,22 +206,33 @@ def assimilate(twin: Twin, record: PatientRecord, now: int, *, key: PRNGKeyArray
     if not isinstance(model, AbstractStateModel):
         again = calibrate(model, record, now, method=twin.method, filter=twin.filter, key=twin.key if key is None else key)
         return replace(again, calibrated=twin.calibrated, lineage=again.lineage.then("assimilate", record=known.hash))
-    assert twin.stream is not None
-    observed = model.observe(known, now, epoch=twin.epoch)
-    slots, end = model.slots(known, now, epoch=twin.epoch), _slot_of(twin, now)
-    changed = slots.first_difference(twin.stream.seen)
-    usable = [(k, r) for k, r in twin.stream.checkpoints if k < changed]
     lineage = twin.lineage.then("assimilate", record=known.hash) if twin.lineage.note == "calibrate" else twin.lineage.model_copy(update={"record": known.hash})
-    common = {"now": now, "observed": observed, "domain": model.domain(known, now), "notes": observed.notes, "lineage": lineage}
+    moved = _carried(twin, known, now)
+    if moved is not None:
+        return replace(moved, lineage=lineage)
+    again = calibrate(model, _up_to(known, twin.calibrated), twin.calibrated, method=twin.method, filter=twin.filter, key=twin.key)
+    moved = _carried(again, known, now) if now > twin.calibrated else again
+    if moved is None:  # nothing was known when it was calibrated, and the first reading falls into the slot at which the stream began
+        moved = replace(calibrate(model, known, now, method=twin.method, filter=twin.filter, key=twin.key), calibrated=twin.calibrated)
+    return replace(moved, status=worst(moved.status, Status.RECALIBRATED), lineage=lineage)
+
+
+def _carried(twin: Twin, known: PatientRecord, now: int) -> Twin | None:
+    """Carry the stream to ``now`` from the last checkpoint before the first slot that changed; ``None`` when there is none."""
+    model, state = twin.model, twin.stream
+    assert isinstance(model, AbstractStateModel)
+    assert state is not None
+    slots = model.slots(known, now, epoch=twin.epoch)
+    changed = slots.first_difference(state.seen)
+    usable = [(k, r) for k, r in state.checkpoints if k < changed]
     if not usable:
-        again = calibrate(model, _up_to(known, twin.calibrated), twin.calibrated, method=twin.method, filter=twin.filter, key=twin.key)
-        moved = assimilate(again, record, now) if now > twin.calibrated else again
-        return replace(moved, status=worst(moved.status, Status.RECALIBRATED), lineage=lineage)
+        return None
     slot, rows = usable[-1]
-    kept = tuple((k, r) for k, r in twin.stream.checkpoints if k <= slot)
-    surprise = twin.stream.surprise if slot == twin.stream.done else np.zeros(0)
-    restart = replace(twin.stream, done=slot, rows=rows, checkpoints=kept, surprise=surprise)
-    return _follow(replace(twin, **common), restart, slots, end, observed)
+    observed = model.observe(known, now, epoch=twin.epoch)
+    kept = tuple((k, r) for k, r in state.checkpoints if k <= slot)
+    restart = replace(state, done=slot, rows=rows, checkpoints=kept, surprise=state.surprise[: slot - state.first])
+    moved = replace(twin, now=now, observed=observed, domain=model.domain(known, now), notes=observed.notes)
+    return _follow(moved, restart, slots, _slot_of(twin, now), observed)
 
 
 def _up_to(known: PatientRecord, time: int) -> PatientRecord:

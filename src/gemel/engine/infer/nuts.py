@@ -27,6 +27,7 @@ from gemel.engine.status import Status, worst
 __all__ = ["Nuts", "NutsState", "schedule"]
 
 _GAMMA, _DELAY, _KAPPA = 0.05, 10.0, 0.75  # Hoffman and Gelman 2014, JMLR 15, section 3.2.1
+_SEARCH, _ROUNDS, _NEGLIGIBLE = 200, 5, 10.0  # iterations, rounds, nats: see Nuts, "Notes"
 _DRAWS = ("position", "log_density", "energy", "divergent", "leapfrogs", "acceptance")
 
 
@@ -59,20 +60,25 @@ class NutsState:
     iteration: int
     draws: dict[str, np.ndarray] = field(default_factory=dict)
     failed: list[tuple[float, int]] = field(default_factory=list)
+    round: int = 0
+    restarted: int = 0
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return everything as named arrays."""
         out = {f"chains.{k}": np.asarray(v) for k, v in vars(self.chains).items()}
         out |= {f"draws.{k}": v for k, v in self.draws.items()}
-        return out | {"progress": np.array([self.attempt, self.iteration]), "failed": np.array(self.failed, float).reshape(-1, 2)}
+        return out | {
+            "progress": np.array([self.attempt, self.iteration, self.round, self.restarted]),
+            "failed": np.array(self.failed, float).reshape(-1, 2),
+        }
 
     @classmethod
     def of_arrays(cls, arrays: dict[str, np.ndarray]) -> NutsState:
         """Undo :meth:`arrays`."""
         chains = _Chains(**{k.removeprefix("chains."): jnp.asarray(v) for k, v in arrays.items() if k.startswith("chains.")})
         draws = {k.removeprefix("draws."): np.asarray(v) for k, v in arrays.items() if k.startswith("draws.")}
-        attempt, iteration = (int(x) for x in arrays["progress"])
-        return cls(chains, attempt, iteration, draws, [(float(a), int(b)) for a, b in arrays["failed"]])
+        attempt, iteration, number, restarted = (int(x) for x in arrays["progress"])
+        return cls(chains, attempt, iteration, draws, [(float(a), int(b)) for a, b in arrays["failed"]], number, restarted)
 
 
 def schedule(warmup: int) -> np.ndarray:
@@ -106,7 +112,7 @@ def _log_density(target: AbstractTarget) -> Callable[[Array], Array]:
 
 
 @eqx.filter_jit
-def _begin(target: AbstractTarget, keys: PRNGKeyArray) -> tuple[Array, Array, Array]:
+def _first_finite(target: AbstractTarget, keys: PRNGKeyArray) -> tuple[Array, Array, Array]:
     """Return for each chain the first of its candidate starts that has a finite density and gradient."""
 
     def one(keys):
@@ -116,6 +122,12 @@ def _begin(target: AbstractTarget, keys: PRNGKeyArray) -> tuple[Array, Array, Ar
         return z[first], value[first], gradient[first]
 
     return jax.vmap(one)(keys)
+
+
+def _starts(target: AbstractTarget, key: PRNGKeyArray, chains: int) -> tuple[Array, Array, Array]:
+    """Draw a start for each chain, from up to 32 candidates."""
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(chains * 32)).reshape(chains, 32)
+    return _first_finite(target, keys)
 
 
 def _adapt(c: _Chains, flags: Array, acceptance: Array, accept_goal: Array) -> _Chains:
@@ -211,6 +223,13 @@ class Nuts(AbstractMethod):
     inverse_mass : metric to begin with, say the covariance of a Laplace approximation.
     chunk : iterations between two visits to the host.
     depth : doublings of a trajectory, at most.
+
+    Notes
+    -----
+    After 200 iterations of warm-up the mass around each chain is estimated (mean log density plus log volume, by standard deviations). A chain
+    that sits where less than ``exp(-10)`` of the best chain's mass is would stay there for thousands of iterations; it gets a new start, drawn
+    like the first, and all begin their warm-up again: at most five times. No chain is moved to another's place, so that modes which hold
+    mass still show in R-hat. The number of restarts is in the diagnostics.
     """
 
     chains: int = eqx.field(static=True, default=4)
@@ -233,7 +252,7 @@ class Nuts(AbstractMethod):
     @property
     def validity(self):
         """Say when it is exact."""
-        return "asymptotically exact in the number of draws, if the chains have found every mode: R-hat and effective sizes are the evidence"
+        return "asymptotically exact in the number of draws if the chains have found every mode: R-hat and effective sizes are the evidence"
 
     def run(
         self,
@@ -263,7 +282,9 @@ class Nuts(AbstractMethod):
         if state is None:
             state = self._fresh(target, key, 0, size, dense)
         while not self._finished(state) and not cancelled:
-            self._advance(target, key, state, plan, goals)
+            last = self._advance(target, key, state, plan, goals)
+            if state.iteration == _SEARCH < self.warmup and state.round < _ROUNDS:
+                state = self._search(target, key, state, size, dense, last)
             divergent = int(state.draws["divergent"].sum()) if state.draws else 0
             if divergent and state.attempt + 1 < len(goals):
                 failed = [*state.failed, (goals[state.attempt], divergent)]
@@ -272,18 +293,17 @@ class Nuts(AbstractMethod):
             if checkpoint is not None:
                 checkpoint(state)
             if progress is not None:
-                cancelled = progress.update(state.iteration, f"attempt {state.attempt + 1}, {self._kept(state)} draws") is False
+                note = f"attempt {state.attempt + 1}, {max(state.iteration - self.warmup, 0)} draws"
+                cancelled = progress.update(state.iteration, note) is False
         if progress is not None:
             progress.finish()
         return self._conclude(state, goals, cancelled)
 
-    def _kept(self, state: NutsState) -> int:
-        return max(state.iteration - self.warmup, 0)
-
     def _fresh(self, target: AbstractTarget, key: PRNGKeyArray, attempt: int, size: int, dense: bool) -> NutsState:
-        base = stream(key, f"start {attempt}")
-        keys = jax.vmap(lambda i: jax.random.fold_in(base, i))(jnp.arange(self.chains * 32)).reshape(self.chains, 32)
-        position, value, gradient = _begin(target, keys)
+        return NutsState(self._begin(_starts(target, stream(key, f"start {attempt}"), self.chains), size, dense), attempt, 0)
+
+    def _begin(self, starts: tuple[Array, Array, Array], size: int, dense: bool) -> _Chains:
+        position, value, gradient = starts
         metric = jnp.eye(size) if dense else jnp.ones(size)
         if self.inverse_mass is not None:
             metric = jnp.asarray(self.inverse_mass, float)
@@ -291,26 +311,29 @@ class Nuts(AbstractMethod):
                 raise InferenceError("the metric has the wrong shape", seen=metric.shape, expected=(size, size) if dense else (size,))
         log_step, none = jnp.log(0.1), jnp.asarray(0)
         zero = jnp.asarray(0.0)
-        chains = _Chains(
-            position,
-            value,
-            gradient,
-            log_step,
-            log_step,
-            zero,
-            jnp.log(10.0) + log_step,
-            none,
-            metric,
-            none,
-            jnp.zeros_like(position),
-            jnp.zeros((self.chains, *metric.shape)),
-        )
-        return NutsState(chains, attempt, 0)
+        centre, mean, scatter = jnp.log(10.0) + log_step, jnp.zeros_like(position), jnp.zeros((self.chains, *metric.shape))
+        return _Chains(position, value, gradient, log_step, log_step, zero, centre, none, metric, none, mean, scatter)
+
+    def _search(
+        self, target: AbstractTarget, key: PRNGKeyArray, state: NutsState, size: int, dense: bool, last: tuple[np.ndarray, ...]
+    ) -> NutsState:
+        """Give chains in a place of negligible mass a new start; return the state unchanged if there are none."""
+        position, value = last[0], last[1]
+        with np.errstate(divide="ignore"):
+            mass = value.mean(axis=0) + np.log(position.std(axis=0)).sum(axis=1)
+        poor = ~(mass >= np.nanmax(mass) - _NEGLIGIBLE)
+        if not poor.any():
+            return state
+        fresh = _starts(target, stream(key, f"start {state.attempt} {state.round + 1}"), self.chains)
+        now = (state.chains.position, state.chains.log_density, state.chains.gradient)
+        mixed = tuple(jnp.where(jnp.asarray(poor).reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(fresh, now, strict=True))
+        chains = self._begin(mixed, size, dense)
+        return NutsState(chains, state.attempt, 0, {}, state.failed, state.round + 1, state.restarted + int(poor.sum()))
 
     def _finished(self, state: NutsState) -> bool:
         if not np.isfinite(np.asarray(state.chains.log_density)).all():
             return True  # no start with a finite density
-        kept = self._kept(state)
+        kept = state.iteration - self.warmup
         if kept < self.draws:
             return False
         if self.until_ess is None or kept >= self.most:
@@ -318,10 +341,14 @@ class Nuts(AbstractMethod):
         x = np.swapaxes(state.draws["position"], 0, 1)
         return bool(min(checks.ess_bulk(x).min(), checks.ess_tail(x).min()) >= self.until_ess)
 
-    def _advance(self, target: AbstractTarget, key: PRNGKeyArray, state: NutsState, plan: np.ndarray, goals: tuple[float, ...]) -> None:
-        """Run one chunk; one that is not full is padded with iterations that do nothing."""
+    def _advance(
+        self, target: AbstractTarget, key: PRNGKeyArray, state: NutsState, plan: np.ndarray, goals: tuple[float, ...]
+    ) -> tuple[np.ndarray, ...]:
+        """Run one chunk; one that is not full is padded with iterations that do nothing. Return what it drew."""
         end = self.warmup if state.iteration < self.warmup else max(self.warmup + self.draws, state.iteration + self.chunk)
         end = min(end, self.warmup + max(self.most, self.draws))
+        if state.iteration < _SEARCH < self.warmup:
+            end = _SEARCH
         length = min(self.chunk, end - state.iteration)
         flags = np.zeros((self.chunk, 3), bool)
         if state.iteration < self.warmup:
@@ -329,18 +356,19 @@ class Nuts(AbstractMethod):
         state.chains, out = _chunk(
             target,
             state.chains,
-            stream(key, f"draw {state.attempt}"),
+            stream(key, f"draw {state.attempt} {state.round}"),
             jnp.asarray(state.iteration),
             jnp.asarray(flags),
             jnp.asarray(np.arange(self.chunk) < length),
             jnp.asarray(goals[state.attempt]),
             self.depth,
         )
+        drawn = tuple(np.asarray(value)[:length] for value in out)
         if state.iteration >= self.warmup:
-            for name, value in zip(_DRAWS, out, strict=True):
-                new = np.asarray(value)[:length]
+            for name, new in zip(_DRAWS, drawn, strict=True):
                 state.draws[name] = np.concatenate([state.draws[name], new]) if name in state.draws else new
         state.iteration += length
+        return drawn
 
     def _conclude(self, state: NutsState, goals: tuple[float, ...], cancelled: bool) -> Inference:
         if not state.draws or len(state.draws["energy"]) < 8:
@@ -369,6 +397,7 @@ class Nuts(AbstractMethod):
             "ess_tail": tail[:-1],
             "divergences": divergent,
             "attempts": [*state.failed, (goals[state.attempt], divergent)],
+            "restarted": state.restarted,
             "energy_fraction": fraction,
             "step_size": float(np.exp(state.chains.log_step_mean)),
             "acceptance": float(draws["acceptance"].mean()),

@@ -139,7 +139,7 @@ class ParticleFilter(eqx.Module):
     size : particles N.
     threshold : resample when the effective size falls below this share of N.
     regularisation : width of the Gaussian kernel on resampled particles, in units of Scott's bandwidth ``N^(-1/(n+4))`` times the
-        weighted covariance (unweighted when one particle has all the weight); 0 for none.
+        weighted covariance (unweighted when fewer than two particles are effective); 0 for none.
     duplicates_only : jitter only particles that were taken more than once.
     discount : Liu-West discount of the leading ``parameters`` columns; None for no kernel on parameters.
     parameters : how many leading columns are parameters; without a discount the regularisation kernel moves them like states.
@@ -222,8 +222,8 @@ class ParticleFilter(eqx.Module):
     def _jitter(self, particles, weights, index, resampled, allowed, key):
         """Noise of the regularisation kernel: zero without resampling, for unique particles and for columns that may not move."""
         size, n = particles.shape
-        # all weight on one particle has no covariance of its own: the spread before the observation lets the filter find the track again
-        degenerate = jnp.max(weights) > -1e-10
+        # fewer than two effective particles have no covariance of their own: the spread before the observation helps to find the track again
+        degenerate = effective_size(weights) < 2
         _, covariance = weighted_moments(particles, jnp.where(degenerate, self.start(), weights), unbiased=True)
         if self.discount is not None:
             allowed = allowed & (jnp.arange(n) >= self.parameters)

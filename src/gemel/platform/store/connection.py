@@ -16,10 +16,16 @@ APPLICATION = 0x47454D4C
 """``PRAGMA application_id`` of a store ("GEML")."""
 
 _ADVICE: dict[str, tuple[str, str]] = {
-    "SQLITE_BUSY": ("the store is locked", "another process is writing: wait for it or end it, then try again; a store does not belong on a network disk"),
+    "SQLITE_BUSY": (
+        "the store is locked",
+        "another process is writing: wait for it or end it, then try again; a store does not belong on a network disk",
+    ),
     "SQLITE_LOCKED": ("the store is locked", "another process is writing: wait for it or end it, then try again"),
     "SQLITE_NOTADB": ("this file is not a store", "name another file, or restore the store from a backup"),
-    "SQLITE_CORRUPT": ("the store is damaged", "keep the file and its -wal beside it, restore the last backup, and import again what came since"),
+    "SQLITE_CORRUPT": (
+        "the store is damaged",
+        "keep the file and its -wal beside it, restore the last backup, and import again what came since",
+    ),
     "SQLITE_FULL": ("the disk is full", "free space; nothing of the last change was written"),
     "SQLITE_CANTOPEN": ("the store cannot be opened", "check that the folder exists and may be written to"),
     "SQLITE_READONLY": ("the store may not be written to", "check the permissions of the file and of its folder"),
@@ -39,8 +45,12 @@ def explained(path: Path) -> Iterator[None]:
             if name.startswith(prefix):
                 raise StoreError(what, seen=f"{path.name}: {error}", fix=fix) from error
         if "append only" in str(error):
-            raise StoreError("what stands in the store is never changed", seen=str(error), fix="append a newer version: it supersedes") from error
-        raise StoreError("the store refused", seen=f"{path.name}: {error}", fix="check the store with check(); if it is sound, report this") from error
+            raise StoreError(
+                "what stands in the store is never changed", seen=str(error), fix="append a newer version: it supersedes"
+            ) from error
+        raise StoreError(
+            "the store refused", seen=f"{path.name}: {error}", fix="check the store with check(); if it is sound, report this"
+        ) from error
 
 
 def connect(path: Path, *, busy_ms: int = 5000) -> sqlite3.Connection:
@@ -54,7 +64,9 @@ def connect(path: Path, *, busy_ms: int = 5000) -> sqlite3.Connection:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         except OSError as error:
-            raise StoreError("the store cannot be made", seen=f"{path.name}: {error.strerror}", fix="check that the folder exists and may be written to") from error
+            raise StoreError(
+                "the store cannot be made", seen=f"{path.name}: {error.strerror}", fix="check that the folder exists and may be written to"
+            ) from error
     with explained(path):
         connection = sqlite3.connect(path, isolation_level=None, timeout=busy_ms / 1000)
         try:

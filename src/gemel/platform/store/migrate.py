@@ -34,7 +34,10 @@ def revision_of(connection: sqlite3.Connection, path: Path) -> str | None:
         raise StoreError("this file is another program's database", seen=path.name, expected="a store of gemel", fix="name another file")
     if rows[0] not in REVISIONS:
         raise StoreError(
-            "the store was written by a newer gemel", seen=f"schema {rows[0]}", expected=f"at most {HEAD}", fix="upgrade gemel; a store is never read by an older one"
+            "the store was written by a newer gemel",
+            seen=f"schema {rows[0]}",
+            expected=f"at most {HEAD}",
+            fix="upgrade gemel; a store is never read by an older one",
         )
     return rows[0]
 
@@ -48,6 +51,8 @@ def migrate(path: Path, to: str = "head", *, busy_ms: int = 5000) -> None:
     to : ``head``, ``base`` (everything is dropped) or one of :data:`REVISIONS`.
     busy_ms : how long to wait for a lock.
     """
+    if to not in (*REVISIONS, "head", "base"):
+        raise StoreError("no such schema", seen=to, expected=f"head, base, {', '.join(REVISIONS)}")
     import alembic.command
     import alembic.config
     import sqlalchemy as sa

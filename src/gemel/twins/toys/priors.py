@@ -39,7 +39,7 @@ def growth_prior() -> Prior:
 
     return Prior.of(
         (
-            positive("rate", 0.12, 0.25, "/h", "growth of a small colony", drift=0.05),
+            positive("rate", 0.3, 0.25, "/h", "growth of a small colony", drift=0.05),
             positive("capacity", 100.0, 0.2, "[arb'U]", "size at which growth stops"),
             positive("kill", 0.08, 0.4, "/mg/h", "relative loss per milligram present", drift=0.05),
             positive("start", 20.0, 0.3, "[arb'U]", "size at time zero"),

@@ -26,28 +26,80 @@ def upgrade() -> None:
     """Make the tables; those that hold what was said and done are append only."""
     for name in _VERSIONED:
         op.create_table(
-            name, _text("id"), _text("pid"), _text("name"), _integer("version"), _integer("recorded_ns"), _integer("upto_event"), _text("model", True),
-            _text("model_version", True), _text("code_version", True), _text("method", True), _integer("seed", True), _text("inputs", True), _text("status", True),
-            _text("meta"), _text("sha256"), sa.Column("body", sa.LargeBinary, nullable=False), sa.PrimaryKeyConstraint("id"),
-            sa.ForeignKeyConstraint(["pid"], ["patient.pid"]), sa.UniqueConstraint("pid", "name", "version", name=f"uq_{name}_version"), sqlite_strict=True,
-        )  # fmt: skip
+            name,
+            _text("id"),
+            _text("pid"),
+            _text("name"),
+            _integer("version"),
+            _integer("recorded_ns"),
+            _integer("upto_event"),
+            _text("model", True),
+            _text("model_version", True),
+            _text("code_version", True),
+            _text("method", True),
+            _integer("seed", True),
+            _text("inputs", True),
+            _text("status", True),
+            _text("meta"),
+            _text("sha256"),
+            sa.Column("body", sa.LargeBinary, nullable=False),
+            sa.PrimaryKeyConstraint("id"),
+            sa.ForeignKeyConstraint(["pid"], ["patient.pid"]),
+            sa.UniqueConstraint("pid", "name", "version", name=f"uq_{name}_version"),
+            sqlite_strict=True,
+        )
     op.create_table(
-        "decision", _text("id"), _text("pid"), _text("proposal"), _integer("time_ns"), _integer("recorded_ns"), _text("who"), _text("answer"), _text("plan"),
-        _text("reason"), sa.PrimaryKeyConstraint("id"), sa.ForeignKeyConstraint(["pid"], ["patient.pid"]), sa.ForeignKeyConstraint(["proposal"], ["proposal.id"]),
+        "decision",
+        _text("id"),
+        _text("pid"),
+        _text("proposal"),
+        _integer("time_ns"),
+        _integer("recorded_ns"),
+        _text("who"),
+        _text("answer"),
+        _text("plan"),
+        _text("reason"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.ForeignKeyConstraint(["pid"], ["patient.pid"]),
+        sa.ForeignKeyConstraint(["proposal"], ["proposal.id"]),
         sqlite_strict=True,
-    )  # fmt: skip
+    )
     op.create_table(
-        "outcome", _text("id"), _text("pid"), _text("decision"), _integer("time_ns"), _integer("recorded_ns"), _text("body"), _text("note"),
-        sa.PrimaryKeyConstraint("id"), sa.ForeignKeyConstraint(["pid"], ["patient.pid"]), sa.ForeignKeyConstraint(["decision"], ["decision.id"]), sqlite_strict=True,
-    )  # fmt: skip
+        "outcome",
+        _text("id"),
+        _text("pid"),
+        _text("decision"),
+        _integer("time_ns"),
+        _integer("recorded_ns"),
+        _text("body"),
+        _text("note"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.ForeignKeyConstraint(["pid"], ["patient.pid"]),
+        sa.ForeignKeyConstraint(["decision"], ["decision.id"]),
+        sqlite_strict=True,
+    )
     op.create_table(
-        "job", _text("id"), _text("kind"), _text("key"), _text("body"), _integer("created_ns"), _text("state"), _text("worker"), _integer("lease_ns"),
-        _integer("attempts"), _text("result"), sa.PrimaryKeyConstraint("id"), sa.UniqueConstraint("kind", "key", name="uq_job_key"), sqlite_strict=True,
-    )  # fmt: skip
+        "job",
+        _text("id"),
+        _text("kind"),
+        _text("key"),
+        _text("body"),
+        _integer("created_ns"),
+        _text("state"),
+        _text("worker"),
+        _integer("lease_ns"),
+        _integer("attempts"),
+        _text("result"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("kind", "key", name="uq_job_key"),
+        sqlite_strict=True,
+    )
     op.create_table("checkpoint", _text("consumer"), _integer("seq"), sa.PrimaryKeyConstraint("consumer"), sqlite_strict=True)
     for name in _KEPT:
         for verb in ("UPDATE", "DELETE"):
-            op.execute(f"CREATE TRIGGER {name}_no_{verb.lower()} BEFORE {verb} ON {name} BEGIN SELECT RAISE(ABORT, 'append only: {name}'); END")
+            op.execute(
+                f"CREATE TRIGGER {name}_no_{verb.lower()} BEFORE {verb} ON {name} BEGIN SELECT RAISE(ABORT, 'append only: {name}'); END"
+            )
 
 
 def downgrade() -> None:

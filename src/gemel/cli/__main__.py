@@ -1,0 +1,5 @@
+"""``python -m gemel.cli``."""
+
+from gemel.cli import main
+
+main()

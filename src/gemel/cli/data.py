@@ -1,0 +1,159 @@
+"""``gemel import`` and ``gemel data``: what comes in, and public data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+
+from gemel.cli.options import FilePath, Missing, as_json, common
+from gemel.cli.output import echo, note, print_json, print_table
+from gemel.cli.records import format_options, known_until, people
+
+__all__ = ["data", "import_"]
+
+
+@click.command("import")
+@click.argument("source", type=FilePath)
+@format_options
+@click.option("--db", type=FilePath, help="Append the facts to this store; a new one is made. What is already there enters once.")
+@click.option("-o", "--output", type=FilePath, help="Write the generic table: a .csv, or for several people a folder.")
+@as_json
+@common
+def import_(
+    source: Path, format_: str | None, tz: str | None, person: str | None, db: Path | None, output: Path | None, json_: bool
+) -> int:
+    """Read SOURCE and print, for every person, everything that was read, put right, left out or not understood."""
+    found = people(source, format=format_, tz=tz, person=person)
+    if output is not None and len(found) > 1 and output.suffix.lower() == ".csv":
+        raise click.UsageError(f"{source} holds {len(found)} people: name a folder with -o")
+    added: dict[str, int] = {}
+    if db is not None:
+        from gemel.platform.store import Store
+
+        with Store(db) as store:
+            for record, _ in found:
+                added[record.id] = store.append(record.id, record.facts(), recorded=known_until(record), demographics=record.demographics)
+    written: dict[str, str] = {}
+    lost: dict[str, tuple[str, ...]] = {}
+    if output is not None:
+        from gemel.interop.wearables import write_csv
+
+        folder = output.suffix.lower() != ".csv"
+        if folder:
+            output.mkdir(parents=True, exist_ok=True)
+        for record, _ in found:
+            place = output / f"{quote(record.id, safe='')}.csv" if folder else output
+            lost[record.id] = write_csv(record, place)
+            written[record.id] = str(place)
+    if json_:
+        told = [
+            {"patient": r.id, "report": None if report is None else report.model_dump(), "new_facts": added.get(r.id), "file": written.get(r.id),
+             "not_in_file": lost.get(r.id), "hash": r.hash}
+            for r, report in found
+        ]  # fmt: skip
+        print_json({"people": told})
+        return 0
+    for record, report in found:
+        echo(f"{record.id}:")
+        if report is None:
+            counts = [f"{series.code}: {len(series)}" for series in record.series]
+            counts += [
+                f"{name}: {len(getattr(record, name))}"
+                for name in ("exposures", "findings", "documents", "geometry")
+                if getattr(record, name)
+            ]
+            echo("  from a store: " + ", ".join(counts))
+        else:
+            echo(report.to_text())
+        if record.id in added:
+            echo(f"  stored: {added[record.id]} new facts in {db}")
+        if record.id in written:
+            echo(f"  written: {written[record.id]}")
+        for what in lost.get(record.id, ()):
+            note(f"  not in the table: {what}")
+    return 0
+
+
+@click.group()
+def data() -> None:
+    """List, fetch, verify and find public data sets. They are looked for in $GEMEL_DATA, then in the user's cache."""
+
+
+def _known(name: str) -> str:
+    from gemel.platform import datasets
+
+    if name not in {d.name for d in datasets.listing()}:
+        raise Missing(f"no data set {name!r} is listed; gemel data list names them")
+    return name
+
+
+def _tell(name: str, place: Path, json_: bool) -> None:
+    if json_:
+        print_json({"name": name, "path": str(place)})
+    else:
+        echo(str(place))
+
+
+@data.command("list")
+@as_json
+@common
+def list_(json_: bool) -> int:
+    """List every data set, its licence and what it is used for."""
+    from gemel.platform import datasets
+
+    rows = [(d, datasets.available(d.name)) for d in datasets.listing()]
+    if json_:
+        print_json({"datasets": [d.model_dump(exclude={"files"}) | {"here": here, "files": len(d.files)} for d, here in rows]})
+    else:
+        print_table(
+            "",
+            ("name", "here", "licence", "what it is", "used for"),
+            [(d.name, "yes" if here else "no", d.licence, d.title, d.validates) for d, here in rows],
+        )
+    return 0
+
+
+@data.command()
+@click.argument("name")
+@as_json
+@common
+def fetch(name: str, json_: bool) -> int:
+    """Find the data set NAME, or download it and check its hash; print where it lies."""
+    from gemel.platform import datasets
+
+    place = datasets.resolve(_known(name))
+    _tell(name, place, json_)
+    return 0
+
+
+@data.command()
+@click.argument("name")
+@as_json
+@common
+def path(name: str, json_: bool) -> int:
+    """Print where the data set NAME lies. Nothing is downloaded; exit code 4 when it is not here."""
+    from gemel.platform import datasets
+
+    place = datasets.resolve(_known(name), download=False)
+    _tell(name, place, json_)
+    return 0
+
+
+@data.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@as_json
+@common
+def verify(names: tuple[str, ...], json_: bool) -> int:
+    """Check the hash of every file, of every data set or of those named. Exit code 1: one is changed; 4: one is missing."""
+    from gemel.platform import datasets
+
+    chosen = [_known(name) for name in names] or [d.name for d in datasets.listing()]
+    found = {name: datasets.verify(name) for name in chosen}
+    if json_:
+        print_json({"datasets": found})
+    else:
+        print_table("", ("data set", "file", ""), [(name, file, state) for name, files in found.items() for file, state in files.items()])
+    states = {state for files in found.values() for state in files.values()}
+    return 1 if states - {"ok", "missing"} else 4 if "missing" in states else 0

@@ -1,0 +1,148 @@
+"""``gemel worker`` and ``gemel serve``: processes that stay."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gemel.cli import client
+from gemel.cli.options import FilePath, as_json, common
+from gemel.cli.output import echo, note, print_json
+
+__all__ = ["serve", "worker"]
+
+_START_S = 120.0
+
+
+@click.group()
+def worker() -> None:
+    """Keep a process ready that has imported the numeric stack, so that the next command does not pay the start.
+
+    Commands use it when it runs; --no-worker or GEMEL_NO_WORKER=1 leaves it out. It ends by itself after half an hour without work.
+    """
+
+
+def _status() -> dict[str, Any] | None:
+    try:
+        return next(client.ask({"do": "status", "fingerprint": client.fingerprint()}), None)
+    except (OSError, ValueError):
+        return None
+
+
+@worker.command()
+@click.option(
+    "--idle", type=click.FloatRange(0.01, 1440), default=30.0, show_default=True, help="Minutes without work after which it ends."
+)
+@as_json
+@common
+def start(idle: float, json_: bool) -> int:
+    """Start it; returns when it is ready."""
+    told = _status()
+    if told is None:
+        path = client.place()
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.parent.chmod(0o700)
+        with open(path.with_suffix(".log"), "wb") as log:
+            os.chmod(log.name, 0o600)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "gemel.cli.resident", str(idle * 60)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+            )
+        end = time.monotonic() + _START_S
+        while time.monotonic() < end and (told := _status()) is None:
+            if process.poll() is not None and process.returncode != 3:
+                break
+            time.sleep(0.05)
+        if told is None:
+            if process.poll() is None:
+                process.terminate()
+            raise click.ClickException(f"the worker did not start; what it said lies in {path.with_suffix('.log')}")
+    if json_:
+        print_json(told)
+    else:
+        echo(f"the worker is ready (process {told['pid']})" + ("" if told["same"] else "; it is of another version: gemel worker stop"))
+    return 0
+
+
+@worker.command()
+@as_json
+@common
+def stop(json_: bool) -> int:
+    """Stop it, after the command that it is running."""
+    try:
+        told = next(client.ask({"do": "stop"}), None)
+    except (OSError, ValueError):
+        told = None
+    if told is not None:
+        end = time.monotonic() + 10
+        while client.place().exists() and time.monotonic() < end:
+            time.sleep(0.02)
+    if json_:
+        print_json({"stopped": told is not None})
+    else:
+        echo("stopped" if told else "no worker is running")
+    return 0
+
+
+@worker.command()
+@as_json
+@common
+def status(json_: bool) -> int:
+    """Say whether it runs. Exit code 4: it does not."""
+    told = _status()
+    if json_:
+        print_json(told or {"pid": None})
+    elif told is None:
+        echo("no worker is running")
+    else:
+        echo(
+            f"process {told['pid']}, gemel {told['version']}, {'busy' if told['busy'] else 'ready'}, {told['commands']} commands, up {told['up_s']:.0f} s"
+        )
+        if not told["same"]:
+            echo("it is of another version or has other settings: commands do not use it")
+    return 0 if told else 4
+
+
+@worker.command()
+@click.option(
+    "--idle", type=click.FloatRange(0.01, 1440), default=30.0, show_default=True, help="Minutes without work after which it ends."
+)
+@common
+def run(idle: float) -> int:
+    """Be the worker, in the foreground: for a service manager."""
+    from gemel.cli.resident import main
+
+    note(f"listening on {client.place()}")
+    code = main(idle * 60)
+    if code == 3:
+        raise click.ClickException("another worker is running: gemel worker stop ends it")
+    return code
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes any that is free.")
+@click.option("--db", type=FilePath, help="A store whose row counts are shown.")
+@common
+def serve(port: int, db: Path | None) -> int:
+    """Show a status page on 127.0.0.1: version, installed twins, store counts. No patient values, no names."""
+    from gemel.cli.options import existing
+    from gemel.server.status import make_server
+
+    with make_server(port, None if db is None else existing(db)) as server:
+        echo(f"http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)")
+        sys.stdout.flush()
+        try:
+            server.serve_forever(poll_interval=0.2)
+        except KeyboardInterrupt:
+            return 130
+    return 0

@@ -1,0 +1,149 @@
+"""Promise: the explanation names the cause. A parameter and a datum are planted that decide the advice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gemel.core.code import Code
+from gemel.core.record import PatientRecord
+from gemel.core.series import ENTERED_IN_ERROR, Series
+from gemel.core.time import MINUTE, iso, to_ns
+from gemel.core.units import convert, is_convertible
+from gemel.engine.explain import explain
+from gemel.engine.forecast import Comparison, compare
+from gemel.engine.model import AbstractStateModel
+from gemel.engine.plan import Plan
+from gemel.engine.posterior import Laplace
+from gemel.engine.twin import Twin
+from gemel.testing.report import require
+from gemel.testing.subject import Subject
+
+__all__ = ["check_explanation"]
+
+DRAWS = 128
+SHIFT = 5.0
+"""How far the planted reading lies from what was read, in standard deviations of a reading."""
+
+
+class _Question:
+    """Two plans whose difference depends on the patient, and how one is better than the other."""
+
+    def __init__(self, subject: Subject, twin: Twin) -> None:
+        self.subject, self.objective, self.times = subject, subject.room.objective(), subject.room.times(twin)
+        self.plans: dict[str, Plan] = {n: twin.observed.plan if p is None else p for n, p in subject.room.plans(twin).items()}
+        found = compare(twin, self.plans, self.times, n=DRAWS, key=subject.key("judge"))
+        utility = {n: np.asarray(self.objective.utility(f)) for n, f in found.forecasts.items()}
+        names = list(utility)
+        pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+        self.pair = max(pairs, key=lambda p: np.std(utility[p[0]] - utility[p[1]])) if pairs else None
+
+    def ask(self, twin: Twin) -> tuple[Comparison, np.ndarray]:
+        """Return the comparison of the two plans and the gain of the first, per draw."""
+        a, b = self.pair
+        found = compare(twin, {n: self.plans[n] for n in self.pair}, self.times, n=DRAWS, key=self.subject.key("judge"))
+        return found, np.asarray(self.objective.utility(found.forecasts[a])) - np.asarray(self.objective.utility(found.forecasts[b]))
+
+    def explained(self, twin: Twin) -> Mapping[str, Any]:
+        """Return the explanation of the two plans."""
+        comparison, gain = self.ask(twin)
+        return explain(twin, comparison, gain, *self.pair, self.objective, key=self.subject.key("judge"), plans=self.plans)
+
+
+def _believing(twin: Twin, sd: np.ndarray, key: jax.Array) -> Twin:
+    """Return the twin with independent Gaussian beliefs of these standard deviations about its parameters."""
+    if twin.stream is None:
+        mean = np.asarray(twin.inference.posterior.moments()[0])
+        posterior = Laplace(jnp.asarray(mean), jnp.asarray(np.diag(sd)))
+        return replace(twin, inference=eqx.tree_at(lambda i: i.posterior, twin.inference, posterior))
+    rows, d = np.array(twin.stream.rows), twin.model.prior.size
+    white = np.asarray(jax.random.normal(key, (len(rows), d)))
+    rows[:, :d] = rows[:, :d].mean(axis=0) + white * sd
+    rows[:, d:] = rows[:, d:].mean(axis=0)
+    return replace(twin, stream=replace(twin.stream, rows=rows))
+
+
+def _plant_parameter(subject: Subject, question: _Question) -> str:
+    """Let one parameter alone be uncertain, the one on which the gain depends most; then let it be far more uncertain than the others."""
+    twin, names = subject.twin, subject.model.prior.names
+    sd = np.sqrt(np.diag(np.asarray(twin.posterior.moments()[1])))
+    key = subject.key("beliefs")
+    carried = [question.ask(_believing(twin, np.where(np.arange(len(names)) == i, sd, 1e-6 * sd), key))[1].std() for i in range(len(names))]
+    cause = int(np.argmax(carried))
+    require(carried[cause] > 0, "no plan's gain depends on any parameter", seen=question.pair, fix="offer plans that act on the patient")
+    planted = np.where(np.arange(len(names)) == cause, sd, 0.1 * sd)
+    told = question.explained(_believing(twin, planted, key))["parameters"]
+    first = next(iter(told), None)
+    require(first == names[cause], "the explanation misses the parameter that decides", seen=first, expected=names[cause])
+    return f"parameter {names[cause]!r} carries {told[first]:.0%}"
+
+
+def _noise(subject: Subject, value: float) -> float:
+    params = subject.model.prior.constrain(subject.model.prior.mean)
+    latent = np.full((200, len(subject.model.outputs)), value)
+    return float(np.asarray(subject.model.measure(params, latent, key=subject.key("noise")))[:, 0].std())
+
+
+def _moved_by(record: PatientRecord, one: Series, value: float, now: int) -> PatientRecord:
+    """Return the record with a correction of one reading."""
+    return record.with_facts(one.model_copy(update={"value": np.array([value]), "recorded": np.array([now])}))
+
+
+def _candidates(subject: Subject) -> list[Series]:
+    """Return readings spread over the record (of a stream: the last one that it has processed), one row each."""
+    twin, first = subject.twin, subject.model.outputs[0]
+    series = next(s.current() for s in subject.record.series if s.code == Code.parse(first.code))
+    rows = np.flatnonzero(series.time <= subject.now)
+    if twin.stream is not None:
+        return [series.take(rows[-1:])]
+    chosen = rows[np.unique(np.linspace(1, len(rows) - 1, 3 if subject.quick else 6).astype(int))]
+    return [series.take(chosen[i : i + 1]) for i in range(len(chosen))]
+
+
+def _plant_datum(subject: Subject, question: _Question) -> str:
+    """Move the reading that matters most by five standard deviations: it must be named first, and leaving it out must do what is told."""
+    record, now, output = subject.record, subject.now, subject.model.outputs[0]
+    base = question.ask(subject.twin)[1].mean()
+    tried = []
+    for one in _candidates(subject):
+        analyte = None if is_convertible(one.unit, output.unit) else "glucose"
+        shift = SHIFT * _noise(subject, float(one.values_in(output.unit, analyte=analyte)[0]))
+        value = float(convert(one.values_in(output.unit, analyte=analyte)[0] + shift, output.unit, one.unit, analyte=analyte))
+        planted = subject.calibrate(_moved_by(record, one, value, now), now, name="planted")
+        gain = question.ask(planted)[1]
+        tried.append((abs(gain.mean() - base), one, value, planted, gain))
+    _, one, value, planted, gain = max(tried, key=lambda item: item[0])
+    named = question.explained(planted).get("data", [])
+    require(named, "the explanation names no data")
+    near = abs(to_ns(named[0]["time"]) - int(one.time[0])) <= _grid(subject)
+    require(
+        near and named[0]["moved"] != 0, "the explanation misses the datum that decides", seen=named[0], expected=f"the reading at {iso(int(one.time[0]))}",
+        fix="log_likelihood must honour the mask of every datum",
+    )  # fmt: skip
+    if subject.twin.stream is None:
+        wrong = {"value": np.array([value]), "recorded": np.array([now]), "status": np.array([ENTERED_IN_ERROR], np.uint8)}
+        without = subject.calibrate(record.with_facts(one.model_copy(update=wrong)), now, name="planted")
+        exact = float(gain.mean() - question.ask(without)[1].mean())
+        if abs(exact) > 0.2 * gain.std():  # below that, sampling error of the weights hides it
+            ratio = named[0]["moved"] / exact
+            require(0.4 < ratio < 2.5, "the explanation tells another influence than leaving the datum out has", seen=named[0]["moved"], expected=exact)
+    return f"the datum at {named[0]['time']} moves the gain by {named[0]['moved']:.3g}"
+
+
+def _grid(subject: Subject) -> int:
+    model = subject.model
+    return round(model.slot * model.minutes * MINUTE) if isinstance(model, AbstractStateModel) else MINUTE
+
+
+def check_explanation(subject: Subject) -> str:
+    """Plant a parameter and a datum that decide between two plans; both must be named first."""
+    question = _Question(subject, subject.twin)
+    if question.pair is None:
+        return "the room offers one plan only: there is nothing to explain"
+    return f"{_plant_parameter(subject, question)}; {_plant_datum(subject, question)}"

@@ -1,0 +1,249 @@
+"""The embedded store: what goes in comes out bit for bit, once, and is never changed."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gemel.core import Code, Demographics, Document, Exposure, Finding, PatientRecord, Proposal, Quantity, Series, Surface, Tree, Volume
+from gemel.core.advice import AbstentionReason, Decision, Outcome
+from gemel.core.errors import StoreError
+from gemel.core.lineage import Lineage
+from gemel.core.protocols import Store as StoreProtocol
+from gemel.core.series import ENTERED_IN_ERROR
+from gemel.core.time import DAY, HOUR, MINUTE
+from gemel.platform.store import REVISIONS, Store, migrate
+
+GLUCOSE, MEAL = Code.parse("loinc:99504-3"), Code.parse("loinc:9059-7")
+START = 1_768_000_000_000_000_000
+
+
+def readings(n: int, *, start: int = START, seed: int = 0, source: str = "sensor") -> Series:
+    draw = np.random.default_rng(seed)
+    time = start + np.arange(n) * 5 * MINUTE
+    return Series(
+        code=GLUCOSE, unit="mg/dL", time=time, value=draw.normal(120, 30, n), recorded=time + draw.integers(0, 3 * HOUR, n), source=source
+    )
+
+
+def meal(hours: float, grams: float, *, recorded: int | None = None, **rest: object) -> Exposure:
+    start = START + int(hours * HOUR)
+    return Exposure(
+        code=MEAL, quantity=Quantity(value=grams, unit="g"), start=start, recorded=start if recorded is None else recorded, **rest
+    )
+
+
+def everything() -> PatientRecord:
+    """A record with every kind of fact, late ones, corrections and retractions."""
+    first = readings(600)
+    again = first.take(np.arange(100, 110)).model_copy(
+        update={"value": first.value[100:110] + 1.0, "recorded": first.recorded[100:110] + DAY}
+    )
+    wrong = first.take(np.arange(5)).model_copy(
+        update={"status": np.full(5, ENTERED_IN_ERROR, np.uint8), "recorded": first.recorded[:5] + DAY}
+    )
+    frame = {"time": START, "recorded": START + HOUR, "source": "scan"}
+    return PatientRecord(id="p1", demographics=Demographics(sex="female", age=41.5, zone="Europe/Berlin", traits={"weight": Quantity(value=70.1, unit="kg")})).with_facts(
+        first, again, wrong, readings(50, seed=1, source="other"), meal(3, 30.1, id="m1"), meal(3, 45.0, recorded=START + DAY, id="m1"), meal(9, 12.3, uncertainty=0.2),
+        Finding(code=GLUCOSE, value=Quantity(value=5.1, unit="mmol/L"), time=START, site="finger"), Finding(code=GLUCOSE, value="seen", time=START + 1),
+        Document(title="letter", media_type="text/plain", sha256="0" * 64, time=START, recorded=START + 2 * DAY),
+        Volume(name="v", values=np.arange(24, dtype=np.float32).reshape(2, 3, 4), affine=np.eye(4), unit="1", **frame),
+        Surface(name="s", vertices=np.random.default_rng(0).normal(size=(4, 3)), triangles=[[0, 1, 2], [1, 2, 3]], **frame),
+        Tree(name="t", points=np.zeros((2, 3)), radius=[1e-3, 0.1 + 0.2], parent=[-1, 0], **frame),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "a.sqlite") as opened:
+        yield opened
+
+
+def fill(store: Store, record: PatientRecord, recorded: int = START + 9 * DAY) -> int:
+    return store.append(record.id, record.facts(), recorded=recorded, demographics=record.demographics)
+
+
+def test_it_is_a_store(store):
+    assert isinstance(store, StoreProtocol)
+
+
+def test_a_record_comes_back_bit_for_bit_at_every_moment(store):
+    record = everything()
+    assert fill(store, record) == sum(len(s) for s in record.series) + 9
+    assert store.record("p1").hash == record.hash
+    for now in np.linspace(START - HOUR, START + 5 * DAY, 23).astype(int):
+        known, stored = record.as_of(int(now)), store.record("p1", as_of=int(now))
+        assert stored.hash == known.hash
+        assert stored.exposures == known.exposures
+        for a, b in zip(stored.series, known.series, strict=True):
+            assert all(np.array_equal(getattr(a, c), getattr(b, c)) for c in ("time", "value", "recorded", "status", "censored"))
+    assert store.check().sound
+
+
+def test_the_same_fact_twice_enters_once(store):
+    record = everything()
+    fill(store, record)
+    before = store.counts()
+    assert fill(store, record) == 0
+    assert store.counts() == before
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(0, 700), max_size=3), order=st.randoms(use_true_random=False), now=st.integers(0, 60))
+def test_pieces_in_any_order_with_repeats_give_the_same_record(tmp_path_factory, cuts, order, now):
+    record = everything()
+    bounds = [0, *sorted(cuts), 10_000]
+    pieces = [tuple(s.take(np.arange(len(s))[i:j]) for s in record.series) for i, j in itertools.pairwise(bounds)]
+    pieces += [(fact,) for fact in record.facts() if not isinstance(fact, Series)]
+    pieces = pieces * 2
+    order.shuffle(pieces)
+    with Store(tmp_path_factory.mktemp("s") / "a.sqlite") as store:
+        for i, piece in enumerate(pieces):
+            store.append("p1", piece, recorded=i, demographics=record.demographics)
+        moment = START + now * HOUR
+        assert store.record("p1").hash == record.hash
+        assert store.record("p1", as_of=moment).hash == record.as_of(moment).hash
+
+
+def test_inputs_of_a_version_come_back_whatever_was_imported_since(store):
+    fill(store, PatientRecord(id="p1").with_facts(readings(100)))
+    name = store.put("twin", "p1", "toy", b"one", recorded=START, meta={"model": "toy", "seed": 1})
+    version = store.versions("twin", "p1")[0]
+    before = store.record("p1", as_of=START + DAY).hash
+    store.append("p1", [meal(1, 20.0), readings(100, seed=4, source="late")], recorded=START + 2 * DAY)  # says it was recorded long ago
+    assert version.id == name
+    assert store.record("p1", as_of=START + DAY).hash != before
+    assert store.record("p1", as_of=START + DAY, upto=version.upto_event).hash == before
+
+
+def test_versions_are_kept_and_the_newest_put_again_stays_one(store):
+    fill(store, everything())
+    first = store.put("forecast", "p1", "as known", b"one", recorded=10, meta={"status": "OK"})
+    assert store.put("forecast", "p1", "as known", b"one", recorded=11, meta={}) == first
+    second = store.put("forecast", "p1", "as known", b"two", recorded=20, meta={"inputs": "abc"})
+    assert (store.get("forecast", "p1", "as known"), store.get("forecast", "p1", "as known", as_of=15)) == (b"two", b"one")
+    assert [(v.id, v.version) for v in store.versions("forecast", "p1", "as known")] == [(first, 1), (second, 2)]
+    with pytest.raises(StoreError, match="no such forecast"):
+        store.get("forecast", "p1", "as known", as_of=5)
+    with pytest.raises(StoreError, match="before the newest"):
+        store.put("forecast", "p1", "as known", b"three", recorded=1, meta={})
+    with pytest.raises(StoreError, match="keeps no such thing"):
+        store.put("cake", "p1", "x", b"", recorded=1, meta={})
+    with pytest.raises(StoreError, match="no such patient"):
+        store.record("p2")
+
+
+def test_a_proposal_is_answered_and_its_outcome_comes_back(store):
+    fill(store, everything())
+    lineage = Lineage(record="r", model="m", model_version="1", code_version="1", method="x", seed=1)
+    proposal = Proposal(twin="p1", issued=START, choice=None, reason=AbstentionReason.DATA_TOO_OLD, sentence="old", lineage=lineage)
+    key = store.put("proposal", "p1", "bolus", proposal.model_dump_json().encode(), recorded=START, meta={})
+    decision = Decision(proposal=key, time=START + 1, recorded=START + 2, who="nurse-7", answer="rejected", reason="eats later")
+    made = store.decide(decision)
+    assert store.decide(decision) == made
+    outcome = Outcome(decision=made, time=START + HOUR, recorded=START + HOUR, values={"glucose": 98.0})
+    assert store.outcome(outcome) == store.outcome(outcome)
+    assert [e.kind for e in store.events()] == ["facts", "proposal", "decision", "outcome"]
+    assert (store.counts()["decision"], store.counts()["outcome"]) == (1, 1)
+    with pytest.raises(StoreError, match="no such proposal"):
+        store.decide(decision.model_copy(update={"proposal": "nowhere"}))
+    with pytest.raises(StoreError, match="no such decision"):
+        store.outcome(outcome.model_copy(update={"decision": "nowhere"}))
+
+
+def test_nothing_that_stands_is_changed(store):
+    fill(store, everything())
+    store.put("twin", "p1", "toy", b"one", recorded=START, meta={})
+    for table in (
+        "patient",
+        "event",
+        "demographics",
+        "series",
+        "series_chunk",
+        "exposure",
+        "finding",
+        "document",
+        "geometry",
+        "twin_version",
+    ):
+        for text in (f"DELETE FROM {table}", f"UPDATE {table} SET rowid = rowid + 100"):
+            with pytest.raises(sqlite3.IntegrityError, match="append only"):
+                store._connection.execute(text)
+    assert store.check().sound
+
+
+def test_events_have_no_gaps_and_consumers_move_forward_only(store):
+    for i in range(7):
+        store.append(f"p{i % 3}", [meal(i, 10.0 + i)], recorded=i)
+    assert [e.seq for e in store.events(after=2, limit=3)] == [3, 4, 5]
+    assert store.patients() == ("p0", "p1", "p2")
+    store.advance("worker", 4)
+    store.advance("worker", 2)
+    assert (store.position("worker"), store.position("other")) == (4, 0)
+
+
+def test_a_job_is_leased_once_taken_up_again_and_set_aside(store):
+    job = store.enqueue("assimilate", "p1/5", "{}", now=0)
+    assert store.enqueue("assimilate", "p1/5", "{}", now=9) == job
+    for attempt in range(1, 6):
+        taken = store.claim("assimilate", f"w{attempt}", now=attempt * 100, lease=50)
+        assert (taken.id, taken.attempts) == (job, attempt)
+        assert store.claim("assimilate", "other", now=attempt * 100 + 10) is None
+    assert store.claim("assimilate", "w6", now=10_000) is None
+    with pytest.raises(StoreError, match="lease"):
+        store.finish(job, "w1")
+    second = store.enqueue("assimilate", "p1/6", "{}", now=20)
+    store.claim("assimilate", "w", now=30, lease=50)
+    store.give_back(second, "w", reason="no memory")
+    assert store.claim("assimilate", "v", now=31).attempts == 2
+    store.finish(second, "v", result="done")
+    assert store.claim("assimilate", "w", now=10**6) is None
+
+
+def test_the_tables_are_those_of_the_schema(tmp_path):
+    """Migrations and schema.py describe the same tables, and every table is STRICT."""
+    import sqlalchemy as sa
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from gemel.platform.store.schema import APPEND_ONLY, metadata
+
+    path = tmp_path / "a.sqlite"
+    Store(path).close()
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        strict = dict(
+            connection.exec_driver_sql(
+                "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+            ).fetchall()
+        )
+        triggers = {row[0] for row in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'")}
+    assert {name for name, is_strict in strict.items() if not is_strict} == {"alembic_version"}
+    assert triggers == {f"{t}_no_{v}" for t in APPEND_ONLY for v in ("update", "delete")}
+
+
+def test_down_and_up_again_keeps_the_facts(tmp_path):
+    path = tmp_path / "a.sqlite"
+    record = everything()
+    with Store(path) as store:
+        fill(store, record)
+        store.put("twin", "p1", "toy", b"one", recorded=START, meta={})
+    migrate(path, REVISIONS[0])
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("SELECT count(*) FROM sqlite_master WHERE name = 'twin_version'").fetchone() == (0,)
+    raw.close()
+    with Store(path) as store:  # opening carries it up again
+        assert store.record("p1").hash == record.hash
+        assert store.versions("twin", "p1") == []
+        assert store.check().sound
+    migrate(path, "base")
+    with Store(path) as store:
+        assert store.patients() == ()
+    with pytest.raises(StoreError, match="no such schema"):
+        migrate(path, "0099")
