@@ -95,11 +95,10 @@ def mesquite(d):
 def hidden_markov(d):
     u, v = np.asarray(d["u"], float), np.asarray(d["v"], float)
     theta1, theta2 = pm.Dirichlet("theta1", np.array([4.0, 2.0])), pm.Dirichlet("theta2", np.array([2.0, 4.0]))
-    ordered = pm.distributions.transforms.Chain([pm.distributions.transforms.log, pm.distributions.transforms.ordered])
-    location, first = np.array([0.0, 3.0]), np.array([0.5, 3.0])
-    phi = pm.HalfFlat("phi", shape=2, transform=ordered, initval=first)
-    rate = pm.HalfFlat("lambda", shape=2, transform=ordered, initval=first)
-    pm.Potential("rates", -0.5 * (((phi - location) ** 2).sum() + ((rate - location) ** 2).sum()))
+    phi_z, rate_z = pm.Flat("phi_z", shape=2, initval=np.zeros(2)), pm.Flat("rate_z", shape=2, initval=np.zeros(2))
+    phi, rate = pm.Deterministic("phi", pt.cumsum(pt.exp(phi_z))), pm.Deterministic("lambda", pt.cumsum(pt.exp(rate_z)))
+    location = np.array([0.0, 3.0])
+    pm.Potential("rates", -0.5 * (((phi - location) ** 2).sum() + ((rate - location) ** 2).sum()) + phi_z.sum() + rate_z.sum())
     transition = pt.log(pt.stack([theta1, theta2]))
     emission = pt.log(phi) - phi * u[:, None] + pt.log(rate) - rate * v[:, None]
 

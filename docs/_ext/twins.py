@@ -33,7 +33,8 @@ def page(told: TwinManifest, readme: str = "") -> str:
     lines += ["## Not for", "", *(f"- {line}" for line in told.not_for), ""]
     for title, variables in (("What it takes", told.inputs), ("What it gives", told.outputs)):
         rows = [
-            (f"`{v.name}`", v.description + (" (needed)" if v.required else ""), f"`{v.code}`", f"`{v.unit}`", _range(v.domain)) for v in variables
+            (f"`{v.name}`", v.description + (" (needed)" if v.required else ""), f"`{v.code}`", f"`{v.unit}`", _range(v.domain))
+            for v in variables
         ]
         lines += [f"## {title}", "", *pages.table(("name", "", "code", "unit", "validated"), rows)]
     if told.domain:

@@ -18,7 +18,6 @@ import pytest
 from gemel.core.record import Exposure, Quantity
 from gemel.platform.store import Store
 
-
 CACHE = Path.home() / ".cache" / "gemel" / "cli-tests"
 """Compiled programs are kept from run to run of the tests."""
 
@@ -87,11 +86,11 @@ def test_a_killed_run_goes_on_where_it_stood(people, tmp_path):
     line = command("calibrate", "toy-growth", people, "-o", "out", "--forecast", "f.csv", "--draws", 16, "--json")
     process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
     end = time.monotonic() + 120
-    while not list((tmp_path / "out").glob("*.twin")) and time.monotonic() < end:
+    while not list((tmp_path / "out").glob("simulated*.twin")) and time.monotonic() < end:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert list((tmp_path / "out").glob("*.twin"))
+    assert list((tmp_path / "out").glob("simulated*.twin"))
     assert not (tmp_path / "f.csv").exists()
     told = json.loads(subprocess.run(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, check=True).stdout)
     assert told["people"][0]["skipped"]

@@ -129,8 +129,10 @@ def test_diagnose_shows_gates_and_what_the_prior_says(gemel, twin_file):
     assert "every gate passed" in gemel("diagnose", twin_file).out
 
 
-@pytest.mark.parametrize("method", ["laplace", "importance"])
-def test_methods_by_name(gemel, people, method):
+@pytest.mark.parametrize("method", ["laplace", "importance", "eki", "ladder", *(pytest.param(m, marks=pytest.mark.slow) for m in ("adaptive", "smc"))])
+def test_methods_by_name_are_stored_with_the_twin(gemel, people, method):
     told = gemel("calibrate", "toy-growth", people, "--id", FIRST, "--method", method, "-o", "m.twin", "--json").json()
+    assert told["method"].startswith({"importance": "laplace", "ladder": "ladder: laplace"}.get(method, method))
     assert ("weighted draws" in told["validity"]) == (method == "importance")
     assert gemel("forecast", "m.twin", "--at", "60", "--draws", 8).code == 0
+    assert gemel("assimilate", "m.twin", people, "--id", FIRST, "-o", "n.twin").code == 0

@@ -71,7 +71,7 @@ def test_it_answers_as_a_process_of_its_own_would(worker, home, environment, twi
         there = call(*arguments, cwd=tmp_path, environment=environment)
         here = call(*arguments, cwd=tmp_path, environment=environment | {"GEMEL_NO_WORKER": "1"})
         assert (there.returncode, there.stdout, there.stderr) == (here.returncode, here.stdout, here.stderr)
-    assert commands(home, environment) == before + 3
+    assert commands(home, environment) == before + 4
     assert call("forecast", twin_file, "--at", "60", "-o", "f.csv", cwd=tmp_path, environment=environment).returncode == 0
     assert (tmp_path / "f.csv").exists()  # the caller's folder, not the worker's
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemel.core.errors import ValueRangeError
@@ -10,6 +10,7 @@ from gemel.engine.compile import bucket, counting
 from gemel.engine.data import Dataset, Slots
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)), max_size=70))
 def test_data_are_sorted_padded_and_masked(rows):
     time, value = (np.array([r[i] for r in rows], float) for i in (0, 1))
@@ -54,6 +55,7 @@ def test_windows_have_the_past_in_front():
     assert np.array_equal(whole.until(7).value, whole.value[:7])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 39), st.sampled_from(["value", "mask", "inputs"]))
 def test_the_first_difference_is_found(where, column):
     a, b = slots(40), slots(40)
@@ -67,7 +69,8 @@ def test_the_first_difference_is_found(where, column):
 
 
 def test_putting_data_into_buckets_compiles_nothing():
-    Dataset.of(np.arange(3.0), np.arange(3.0))
+    for n in (3, 40, 70):
+        Dataset.of(np.arange(float(n)), np.arange(float(n)))
     with counting() as counter:
         for n in range(1, 100):
             Dataset.of(np.arange(float(n)), np.arange(float(n)))

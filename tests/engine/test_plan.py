@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemel.core.errors import ModelError
@@ -11,6 +11,7 @@ from gemel.engine.plan import GridPlans, Plan
 EVENTS = st.lists(st.tuples(st.floats(2, 20), st.floats(0, 5), st.floats(0, 100), st.integers(0, 2)), max_size=10)
 
 
+@settings(deadline=None)  # the first example compiles
 @given(events=EVENTS)
 def test_rates_conserve_what_was_given(events):
     plan = Plan.of(events, smallest=16)
@@ -31,6 +32,7 @@ def test_a_bolus_lasts_one_step():
     assert np.allclose(np.asarray(Plan.of([(2.0, 0.0, 5.0, 0)]).rates(0.0, 0.5, 8, 1))[:, 0], [0, 0, 0, 0, 10, 0, 0, 0])
 
 
+@settings(deadline=None)  # the first example compiles
 @given(events=EVENTS)
 def test_events_come_back_in_order(events):
     plan = Plan.of(events)

@@ -166,7 +166,7 @@ def test_carriers_share_the_variance():
     z = rng.normal(size=(4000, 3)) * [1.0, 2.0, 0.5]
     gain = 3 * z[:, 0] + 0.5 * z[:, 1] + 5.0
     share, flip = carriers(z, ("a", "b", "c"), gain)
-    assert list(share)[0] == "a"
+    assert next(iter(share)) == "a"
     assert share["a"] == pytest.approx(0.9, abs=0.03)
     assert sum(share.values()) == pytest.approx(1.0, abs=1e-3)
     assert flip["a"] == pytest.approx(-5 / 3, abs=0.1)

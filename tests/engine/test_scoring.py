@@ -96,7 +96,7 @@ def test_the_linear_twin_covers_as_it_promises():
     room = gemel.room(TWIN)
     inside = []
     for i in range(60):
-        record, now, truth = room.simulate_record(jax.random.fold_in(jax.random.key(11), i))
+        record, now, _ = room.simulate_record(jax.random.fold_in(jax.random.key(11), i))
         series = record.series[0]
         then = int(series.time[25]) + MINUTE
         twin = gemel.calibrate(TWIN, record.model_copy(update={"series": (series.between(0, then),)}), then, key=i)

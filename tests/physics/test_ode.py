@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 
-import gemel.physics  # the flags come before equinox  # isort: skip
 import jax
 import jax.numpy as jnp
 import numpy as np

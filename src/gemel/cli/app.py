@@ -75,7 +75,11 @@ def _is_there(name: str) -> bool:
     return importlib.util.find_spec(f"gemel.cli.{module}") is not None
 
 
-@click.command(cls=_Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(
+    cls=_Root,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 done; 1 a check failed; 2 bad input; 3 the twin abstained; 4 not found; 70 a defect; 130 interrupted.",
+)
 @click.version_option(__version__, prog_name="gemel", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("--no-worker", is_flag=True, help="Do not use the resident worker.")

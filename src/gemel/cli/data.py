@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from gemel.cli.options import FilePath, Missing, as_json, common
-from gemel.cli.output import echo, note, print_json, print_table
+from gemel.cli.output import echo, print_json, print_table
 from gemel.cli.records import format_options, known_until, people
 
 __all__ = ["data", "import_"]
@@ -72,7 +72,7 @@ def import_(
         if record.id in written:
             echo(f"  written: {written[record.id]}")
         for what in lost.get(record.id, ()):
-            note(f"  not in the table: {what}")
+            echo(f"  not in the table: {what}")
     return 0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gemel.cli.methods import class_of
+from gemel.cli.methods import classes_of
 from gemel.cli.options import existing, use_engine
 from gemel.cli.output import atomic_write, plain
 
@@ -37,8 +37,7 @@ def read_twin(path: Path) -> tuple[Twin, Room]:
     body = path.read_bytes()
     told = serialise.peek(body)
     here = room(told["twin"])
-    name = told["method"]["name"]
-    return serialise.load(body, here.model(), {name: class_of(name)}), here
+    return serialise.load(body, here.model(), classes_of(told["method"], here)), here
 
 
 def write_twin(path: Path, twin: Twin) -> None:

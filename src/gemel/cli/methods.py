@@ -3,46 +3,64 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gemel.engine.infer.base import AbstractMethod
+    from gemel.engine.room import Room
 
-__all__ = ["NAMES", "class_of", "method"]
+__all__ = ["NAMES", "classes_of", "method"]
 
 _PLACES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "laplace": ("laplace", "Laplace", {}),
     "importance": ("laplace", "Laplace", {"resample": True}),
+    "adaptive": ("adaptive", "Adaptive", {}),
     "nuts": ("nuts", "Nuts", {}),
     "smc": ("smc", "Smc", {}),
-    "eki": ("eki", "Eki", {}),
-    "ladder": ("ladder", "Ladder", {}),
+    "eki": ("eki", "EnsembleSmoother", {}),
 }
-NAMES = tuple(_PLACES)
+_RUNGS = ("laplace", "adaptive", "smc")
+"""Of ``--method ladder``: the cheapest first, the next only when the one before may not be used."""
+NAMES = (*_PLACES, "ladder")
 """``importance`` is the Gaussian of ``laplace`` with its importance-weighted draws instead of the Gaussian itself."""
 
 
-def class_of(name: str) -> type[AbstractMethod]:
-    """Return the class of a method.
+def class_of(name: str, room: Room) -> type[AbstractMethod]:
+    """Return the class of a method by the name that is stored with a twin: one of the house, or the room's own.
 
     Raises
     ------
-    InferenceError
-        When no method of that name is part of this release.
+    FormatError
+        When neither has that name.
     """
-    from gemel.core.errors import InferenceError
+    from gemel.core.errors import FormatError
 
-    module, attribute, _ = _PLACES.get(name, ("", "", {}))
-    try:
-        return getattr(importlib.import_module(f"gemel.engine.infer.{module}"), attribute)
-    except (ModuleNotFoundError, AttributeError, ImportError) as error:
-        there = [known for known, (where, _, _) in _PLACES.items() if importlib.util.find_spec(f"gemel.engine.infer.{where}")]
-        raise InferenceError(
-            "no such method in this release", seen=name, expected=", ".join(there), fix="choose one of these with --method"
-        ) from error
+    own = room.method()
+    if own.name == name:
+        return type(own)
+    if name not in _PLACES:
+        raise FormatError(
+            "the twin was made by a method that is not known here", seen=name, expected=", ".join(_PLACES), fix="calibrate again"
+        )
+    module, attribute, _ = _PLACES[name]
+    return getattr(importlib.import_module(f"gemel.engine.infer.{module}"), attribute)
+
+
+def classes_of(told: Mapping[str, Any], room: Room) -> dict[str, type[AbstractMethod]]:
+    """Return the classes that a stored method needs, its rungs if it is a ladder."""
+    if "rungs" in told:
+        return {name: found for rung in told["rungs"] for name, found in classes_of(rung, room).items()}
+    return {told["name"]: class_of(told["name"], room)}
 
 
 def method(name: str | None) -> AbstractMethod | None:
     """Return a method with its default settings; ``None`` for the room's own."""
-    return None if name is None else class_of(name)(**_PLACES[name][2])
+    if name is None:
+        return None
+    if name == "ladder":
+        from gemel.engine.infer.ladder import Ladder
+
+        return Ladder([found for rung in _RUNGS if (found := method(rung)) is not None])
+    module, attribute, settings = _PLACES[name]
+    return getattr(importlib.import_module(f"gemel.engine.infer.{module}"), attribute)(**settings)

@@ -103,5 +103,5 @@ class Slots(eqx.Module):
         same = np.ones(n, bool)
         for name in ("value", "mask", "censored", "inputs"):
             a, b = np.asarray(getattr(self, name))[:n], np.asarray(getattr(other, name))[:n]
-            same &= (a == b).reshape(n, -1).all(axis=1)
+            same &= (a == b).all(axis=tuple(range(1, a.ndim)))
         return n if same.all() else int(np.argmin(same))

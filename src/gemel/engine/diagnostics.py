@@ -70,6 +70,7 @@ def _rank_normalise(draws: np.ndarray) -> np.ndarray:
         _, inverse, counts = np.unique(flat[:, j], return_inverse=True, return_counts=True)
         last = np.cumsum(counts)
         out[:, j] = (last - (counts - 1) / 2)[inverse.reshape(-1)]
+    out[:, ~np.isfinite(flat).all(axis=0)] = np.nan
     return ndtri((out - 0.375) / (flat.shape[0] + 0.25)).reshape(draws.shape)
 
 
@@ -162,8 +163,8 @@ def ess_bulk(draws: Float[ndarray, "chain draw *parameter"]) -> Float[ndarray, "
 def ess_quantile(draws: Float[ndarray, "chain draw *parameter"], probability: float) -> Float[ndarray, "*parameter"]:
     """Return the effective sample size for one quantile."""
     x, flat = _three(draws)
-    below = x <= np.quantile(x.reshape(-1, x.shape[2]), probability, axis=0)
-    return _squeeze(_plain_ess(_split(below.astype(float))), flat)
+    below = np.where(np.isfinite(x), x <= np.quantile(x.reshape(-1, x.shape[2]), probability, axis=0), np.nan)
+    return _squeeze(_plain_ess(_split(below)), flat)
 
 
 def ess_tail(draws: Float[ndarray, "chain draw *parameter"]) -> Float[ndarray, "*parameter"]:

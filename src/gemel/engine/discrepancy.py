@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from gemel.core.errors import InferenceError
 
-__all__ = ["LEVELS", "BlockRidge", "Discrepancy", "Member", "Predicted", "Ridge", "Settings", "crps_of_quantiles"]
+__all__ = ["LEVELS", "BlockRidge", "Discrepancy", "Member", "Predicted", "Ridge", "Settings", "Spread", "crps_of_quantiles"]
 
 LEVELS = np.arange(1, 100) / 100.0
 """Probability levels at which predictive distributions are kept."""
@@ -250,7 +250,7 @@ def _guard(origin: np.ndarray, gain: np.ndarray, error: np.ndarray, start: float
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Spread:
     """``E|r| = exp(a + x'b)``: gamma regression by Fisher scoring with a ridge."""
 
     centre: np.ndarray
@@ -258,7 +258,7 @@ class _Scale:
     weights: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray, r: np.ndarray, overlap: int, settings: Settings) -> _Scale:
+    def of(cls, x: np.ndarray, r: np.ndarray, overlap: int, settings: Settings) -> Spread:
         spread = x.std(axis=0)
         half = cls(x.mean(axis=0), np.where(spread < 1e-6, np.inf, spread), np.zeros(x.shape[1] + 1))
         a, y = half._table(x), np.abs(r) + 0.02 * np.mean(np.abs(r))
@@ -336,7 +336,7 @@ class Discrepancy:
     ridge: BlockRidge
     guard: float
     guard_size: float
-    scale: _Scale
+    scale: Spread
     pooled: float
     table: np.ndarray
     overlap: int
@@ -364,7 +364,7 @@ class Discrepancy:
         fold = np.concatenate([np.minimum(np.arange(t.sum()) * settings.folds // max(int(t.sum()), 1), settings.folds - 1) for t in train])
         blocks = {k: pick([m.blocks[k] for m in members], train) for k in members[0].blocks}
         ridge = BlockRidge.of(blocks, pick(change, train), fold, overlap, settings)
-        half = cls(ridge, 1.0, 1.0, _Scale(np.zeros(0), np.zeros(0), np.zeros(1)), 1.0, np.zeros((groups, 99)), overlap, 1440 // step, settings)
+        half = cls(ridge, 1.0, 1.0, Spread(np.zeros(0), np.zeros(0), np.zeros(1)), 1.0, np.zeros((groups, 99)), overlap, 1440 // step, settings)
         held = [(m.part == 1) & np.isfinite(m.outcome) for m in members]
         if not sum(int(h.sum()) for h in held):
             held = train
@@ -381,7 +381,7 @@ class Discrepancy:
         pooled = float(np.mean(np.abs(pick(residual, train))))
         table = [np.concatenate([m.scale, _own_spread(m.origin, r, overlap, pooled, half.day, settings)], axis=1) for m, r in zip(members, residual, strict=True)]
         both = [t | h for t, h in zip(train, held, strict=True)]
-        scale = _Scale.of(pick(table, both), pick(residual, both), overlap, settings)
+        scale = Spread.of(pick(table, both), pick(residual, both), overlap, settings)
         scaled = [r / scale(x) for r, x in zip(residual, table, strict=True)]
         quantiles = _group_quantiles(pick(scaled, held), pick([m.group for m in members], held), overlap, groups, settings)
         return cls(ridge, guard, size, scale, pooled, quantiles, overlap, half.day, settings)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["carriers", "explain", "influence"]
 
 MOST = 6
+ENOUGH = 0.3
+"""Share of the draws that leave-one-out weights must leave effective: below it a handful of draws decides."""
 
 
 def carriers(z: Float[np.ndarray, "draw parameter"], names: tuple[str, ...], gain: Float[np.ndarray, " draw"]) -> tuple[dict[str, float], dict[str, float]]:
@@ -62,23 +64,30 @@ def _pointwise(model: AbstractModel, z, plan, data: Dataset, context):
 
 
 def influence(model: AbstractModel, z: Float[np.ndarray, "draw parameter"], observed: Any, gain: Float[np.ndarray, " draw"]) -> list[dict[str, Any]]:
-    """Return the data that moved the mean gain most, by leave-one-out importance weights ``1 / p(y_j | theta)``.
+    """Return the data that moved the mean gain most: ``moved`` is the mean gain with all data less the mean gain without this datum.
 
-    ``moved`` is the mean gain with all data less the mean gain without this datum.
+    By leave-one-out importance weights ``1 / p(y_j | theta)`` where they leave an effective ``ENOUGH`` of the draws; beyond, where a few draws
+    would carry all the weight, by the first-order effect of the datum's weight, the covariance of gain and log likelihood. ``by`` says which.
+
+    References
+    ----------
+    Giordano and Broderick 2023, arXiv:2305.06466 (the posterior covariance as the derivative by a datum's weight).
     """
     context = jax.tree.map(np.asarray, observed.context)
     terms = np.asarray(_pointwise(model, jnp.asarray(z), observed.plan, observed.data, context))
     weights = -terms
     weights = np.exp(weights - logsumexp(weights, axis=0, keepdims=True))
-    without = gain @ weights
+    ess = 1 / np.sum(weights**2, axis=0)
+    first_order = (gain - gain.mean()) @ (terms - terms.mean(axis=0)) / len(gain)
+    sound = ess >= ENOUGH * len(gain)
+    moved = np.where(sound, gain.mean() - gain @ weights, first_order)
     real = np.flatnonzero(np.asarray(observed.data.mask))
-    moved = gain.mean() - without[real]
-    order = real[np.argsort(-np.abs(moved))[:MOST]]
+    order = real[np.argsort(-np.abs(moved[real]))[:MOST]]
     time, value, channel = (np.asarray(getattr(observed.data, n)) for n in ("time", "value", "channel"))
     return [
         {
             "time": iso(observed.epoch + round(float(time[j]) * model.minutes * MINUTE)), "output": model.outputs[int(channel[j])].name, "value": float(value[j]),
-            "moved": float(gain.mean() - without[j]), "ess": float(1 / np.sum(weights[:, j] ** 2)),
+            "moved": float(moved[j]), "ess": float(ess[j]), "by": "importance weights" if sound[j] else "first order",
         }
         for j in order
     ]  # fmt: skip

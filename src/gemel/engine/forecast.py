@@ -193,6 +193,11 @@ def forecast(twin: Twin, plan: Plan | None, times: np.ndarray | Sequence[int], *
     if twin.domain.reason is not None:
         return Forecast(draws=blank, status=Status.ABSTAINED, reason=f"{twin.domain.reason}: {twin.domain.sentence}", **made)
     draws = _draw_future(twin, twin.observed.plan if plan is None else plan, twin.model_time(moments), n, key)
+    if twin.correction is not None and twin.observed.last is not None and np.isfinite(draws).all():
+        known = draws if plan is None else _draw_future(twin, twin.observed.plan, twin.model_time(moments), n, key)
+        corrected = np.array(known)
+        corrected[:, :, 0] = twin.correction.apply(known[:, :, 0], (moments - twin.now) / MINUTE, twin.observed.last)
+        draws = corrected + (draws - known)  # what a plan changes is the equations' own, never the statistical part's: its weights are associations, not causes
     if not np.isfinite(draws).all():
         return Forecast(draws=blank, status=Status.NOT_FINITE, reason=sentence(Status.NOT_FINITE), **made)
     return Forecast(draws=draws, status=twin.status, reason=sentence(twin.status), **made)

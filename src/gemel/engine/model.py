@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from gemel.core.advice import AbstentionReason
 from gemel.core.record import PatientRecord
+from gemel.engine.correction import Correction, DiscrepancySet
 from gemel.engine.data import Dataset, Slots
 from gemel.engine.infer.base import AbstractLeastSquaresTarget, AbstractTarget
 from gemel.engine.plan import Channel, Plan
@@ -43,7 +44,8 @@ class Domain:
 class Observed:
     """A record in the form of the model: data, what was done, and the covariates that the model needs as arrays.
 
-    ``epoch`` is time zero of the model, ns UTC; ``latest`` the time of the last datum used; ``notes`` say what was repaired, ignored or censored.
+    ``epoch`` is time zero of the model, ns UTC; ``latest`` the time of the last datum used; ``notes`` say what was repaired, ignored or censored;
+    ``last`` is the last value of the first output, in its unit.
     """
 
     epoch: int
@@ -53,6 +55,7 @@ class Observed:
     latest: int | None
     notes: tuple[str, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
+    last: float | None = None
 
 
 class AbstractModel(eqx.Module):
@@ -136,6 +139,14 @@ class AbstractStateModel(AbstractLeastSquaresModel):
     @abc.abstractmethod
     def emit(self, params: dict[str, Array], state: PyTree) -> Float[Array, " output"]:
         """Return what an instrument without noise would show now."""
+
+    @abc.abstractmethod
+    def discrepancy(self, record: PatientRecord, now: int) -> DiscrepancySet | None:
+        """Learn what the model keeps getting wrong from this person's past; ``None`` when the room has no such layer or the past is too short."""
+
+    @abc.abstractmethod
+    def correction(self, record: PatientRecord, now: int, learnt: DiscrepancySet) -> Correction | None:
+        """Return what that layer says at ``now``."""
 
     @abc.abstractmethod
     def learns(self) -> Float[np.ndarray, " state"]:

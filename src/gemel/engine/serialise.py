@@ -17,8 +17,10 @@ from gemel import __version__
 from gemel.core.advice import AbstentionReason
 from gemel.core.errors import FormatError
 from gemel.core.lineage import Lineage
+from gemel.engine.correction import Correction, DiscrepancySet
 from gemel.engine.data import Dataset, Slots
 from gemel.engine.infer.base import AbstractMethod, Inference
+from gemel.engine.infer.ladder import Ladder
 from gemel.engine.model import AbstractModel, Domain, Observed
 from gemel.engine.plan import Plan
 from gemel.engine.posterior import Ensemble, Laplace
@@ -56,6 +58,21 @@ def _restored(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 
 
+def _told(method: AbstractMethod) -> dict[str, Any]:
+    """Return a method as plain values; a ladder as its rungs."""
+    if isinstance(method, Ladder):
+        return {"name": method.name, "rungs": [_told(rung) for rung in method.rungs]}
+    return {"name": method.name, "settings": _settings(method)}
+
+
+def _rebuilt(told: dict[str, Any], methods: dict[str, type[AbstractMethod]]) -> AbstractMethod:
+    if "rungs" in told:
+        return Ladder([_rebuilt(rung, methods) for rung in told["rungs"]])
+    if told["name"] not in methods:
+        raise FormatError("the twin was made by a method that is not known here", seen=told["name"], expected=sorted(methods))
+    return methods[told["name"]](**_restored(told["settings"]))
+
+
 def dump(twin: Twin) -> bytes:
     """Return a twin as bytes: the same twin, the same bytes."""
     model_leaves, _ = jax.tree.flatten(eqx.filter(twin.model, eqx.is_array))
@@ -69,6 +86,10 @@ def dump(twin: Twin) -> bytes:
     arrays |= {f"data/{f.name}": np.asarray(getattr(twin.observed.data, f.name)) for f in dataclasses.fields(twin.observed.data)}
     arrays |= {f"plan/{f.name}": np.asarray(getattr(twin.observed.plan, f.name)) for f in dataclasses.fields(twin.observed.plan)}
     arrays |= {f"context/{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(twin.observed.context))}
+    if twin.learnt is not None:
+        arrays |= {f"learnt/{k}": v for k, v in twin.learnt.to_arrays().items()}
+    if twin.correction is not None:
+        arrays |= {"correction/horizons": twin.correction.horizons, "correction/quantiles": twin.correction.quantiles}
     state: dict[str, Any] | None = None
     if twin.stream is not None:
         s = twin.stream
@@ -80,13 +101,13 @@ def dump(twin: Twin) -> bytes:
         "format": FORMAT, "code_version": __version__, "twin": twin.model.id, "model_version": twin.model.version, "patient": twin.patient, "epoch": twin.epoch,
         "calibrated": twin.calibrated, "now": twin.now, "status": int(twin.status), "notes": list(twin.notes), "lineage": twin.lineage.model_dump(),
         "domain": {"reason": twin.domain.reason.name if twin.domain.reason else None, "sentence": twin.domain.sentence},
-        "observed": {"epoch": twin.observed.epoch, "latest": twin.observed.latest, "notes": list(twin.observed.notes), "counts": twin.observed.counts},
+        "observed": {"epoch": twin.observed.epoch, "latest": twin.observed.latest, "notes": list(twin.observed.notes), "last": twin.observed.last, "counts": twin.observed.counts},
         "inference": {
             "posterior": kind, "status": int(twin.inference.status), "method": twin.inference.method, "validity": twin.inference.method_validity,
             "diagnostics": {k: _plain(v) for k, v in twin.inference.diagnostics.items() if np.asarray(v).dtype.kind in "biufU" and np.asarray(v).size <= 4096},
             "log_evidence": None if twin.inference.log_evidence is None else float(twin.inference.log_evidence),
         },
-        "method": {"name": twin.method.name, "settings": _settings(twin.method)}, "filter": _settings(twin.filter), "stream": state, "extra": twin.extra,
+        "method": _told(twin.method), "filter": _settings(twin.filter), "stream": state, "extra": twin.extra,
     }  # fmt: skip
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as bundle:
@@ -152,20 +173,21 @@ def load(body: bytes, model: AbstractModel, methods: dict[str, type[AbstractMeth
     count = sum(1 for n in bundle.namelist() if n.startswith("arrays/context/"))
     context = model.context([array(f"context/{i}") for i in range(count)])
     seen = manifest["observed"]
-    observed = Observed(seen["epoch"], data, plan, context, seen["latest"], tuple(seen["notes"]), seen["counts"])
-    name = manifest["method"]["name"]
-    if name not in methods:
-        raise FormatError("the twin was made by a method that is not known here", seen=name, expected=sorted(methods))
+    observed = Observed(seen["epoch"], data, plan, context, seen["latest"], tuple(seen["notes"]), seen["counts"], seen["last"])
+    method = _rebuilt(manifest["method"], methods)
     state = None
     if manifest["stream"] is not None:
         m = manifest["stream"]
         slots = Slots(*(array(f"seen/{f.name}") for f in dataclasses.fields(Slots)))
         points = tuple((k, array(f"stream/checkpoint/{k}")) for k in m["checkpoints"])
         state = Stream(m["first"], m["learn_from"], m["done"], array("stream/rows"), slots, points, array("stream/surprise"))
+    stored = [n.removeprefix("arrays/").removesuffix(".npy") for n in bundle.namelist()]
+    learnt = {n.removeprefix("learnt/"): array(n) for n in stored if n.startswith("learnt/")}
+    correction = Correction(array("correction/horizons"), array("correction/quantiles")) if "correction/horizons" in stored else None
     reason = manifest["domain"]["reason"]
     return Twin(
         patient=manifest["patient"], model=model, inference=inference, epoch=manifest["epoch"], calibrated=manifest["calibrated"], now=manifest["now"],
         observed=observed, domain=Domain(AbstentionReason[reason] if reason else None, manifest["domain"]["sentence"]), lineage=Lineage(**manifest["lineage"]),
-        key=jax.random.wrap_key_data(jnp.asarray(array("key"))), method=methods[name](**_restored(manifest["method"]["settings"])), filter=EnsembleFilter(**_restored(manifest["filter"])),
-        stream=state, status=Status(manifest["status"]), notes=tuple(manifest["notes"]), extra=manifest["extra"],
+        key=jax.random.wrap_key_data(jnp.asarray(array("key"))), method=method, filter=EnsembleFilter(**_restored(manifest["filter"])),
+        stream=state, learnt=DiscrepancySet.from_arrays(learnt) if learnt else None, correction=correction, status=Status(manifest["status"]), notes=tuple(manifest["notes"]), extra=manifest["extra"],
     )  # fmt: skip

@@ -17,6 +17,7 @@ from gemel.core.lineage import Lineage, digest
 from gemel.core.protocols import Progress
 from gemel.core.record import PatientRecord
 from gemel.core.time import MINUTE
+from gemel.engine.correction import Correction, DiscrepancySet
 from gemel.engine.data import Slots
 from gemel.engine.infer.base import AbstractMethod, Inference
 from gemel.engine.keys import stream
@@ -52,6 +53,8 @@ class Twin:
     method: AbstractMethod
     filter: EnsembleFilter
     stream: Stream | None = None
+    learnt: DiscrepancySet | None = None
+    correction: Correction | None = None
     status: Status = Status.OK
     notes: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
@@ -101,7 +104,7 @@ def with_prior(model: AbstractModel, prior: Prior | None) -> AbstractModel:
 
 def calibrate(
     model: AbstractModel, record: PatientRecord, now: int, *, method: AbstractMethod | None = None, prior: Prior | None = None,
-    filter: EnsembleFilter | None = None, key: PRNGKeyArray, progress: Progress | None = None,
+    filter: EnsembleFilter | None = None, learnt: DiscrepancySet | None = None, key: PRNGKeyArray, progress: Progress | None = None,
 ) -> Twin:  # fmt: skip
     """Infer one patient's parameters from what was known at ``now``.
 
@@ -113,6 +116,7 @@ def calibrate(
     method : how to infer; left out, the default (Laplace from many starts).
     prior : a population's prior instead of the room's.
     filter : settings of the stream, for models with a state.
+    learnt : discrepancy learnt from a cohort; left out, it is learnt from this person's own past, where the room has such a layer.
     key : randomness; the same key gives the same twin.
     progress : told of the progress of long methods.
 
@@ -139,7 +143,19 @@ def calibrate(
         lineage=_lineage(model, known.hash, chosen, settings, model.prior, key), key=key, method=chosen, filter=settings, status=Status(int(inference.status)),
         notes=observed.notes,
     )  # fmt: skip
-    return _begin_stream(twin, known) if isinstance(model, AbstractStateModel) else twin
+    if not isinstance(model, AbstractStateModel):
+        return twin
+    learnt = model.discrepancy(known, now) if learnt is None else learnt
+    return _corrected(_begin_stream(replace(twin, learnt=learnt), known), known)
+
+
+def _corrected(twin: Twin, known: PatientRecord) -> Twin:
+    """Ask the discrepancy layer at the twin's *now*; where it has nothing to say the forecast is the mechanistic one, and a note says so."""
+    assert isinstance(twin.model, AbstractStateModel)
+    if twin.learnt is None:
+        return twin
+    said = None if twin.domain.reason is not None else twin.model.correction(known, twin.now, twin.learnt)
+    return replace(twin, correction=said)
 
 
 def _slot_of(twin: Twin, now: int) -> int:
@@ -232,7 +248,7 @@ def _carried(twin: Twin, known: PatientRecord, now: int) -> Twin | None:
     kept = tuple((k, r) for k, r in state.checkpoints if k <= slot)
     restart = replace(state, done=slot, rows=rows, checkpoints=kept, surprise=state.surprise[: slot - state.first])
     moved = replace(twin, now=now, observed=observed, domain=model.domain(known, now), notes=observed.notes)
-    return _follow(moved, restart, slots, _slot_of(twin, now), observed)
+    return _corrected(_follow(moved, restart, slots, _slot_of(twin, now), observed), known)
 
 
 def _up_to(known: PatientRecord, time: int) -> PatientRecord:

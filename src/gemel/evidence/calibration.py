@@ -181,11 +181,12 @@ def _sharpest(ranks: np.ndarray, draws: int) -> np.ndarray:
 def ecdf_p_value(ranks: Int[np.ndarray, " replica"], draws: int, *, simulations: int = 4000, seed: int = 0) -> float:
     """Return the p-value of the simultaneous ECDF band: how often uniform ranks stray from the diagonal at least as far somewhere.
 
-    The null distribution is simulated with a fixed seed: the same ranks, the same p-value; it is never below ``1/(simulations + 1)``.
+    The null distribution is simulated with a fixed seed: the same ranks, the same p-value. Beyond what the simulations can resolve
+    it is the smallest binomial tail times the number of points: an upper bound.
     """
     null = _null(len(ranks), draws, simulations, seed)
     seen = _sharpest(np.asarray(ranks)[None], draws)[0]
-    return float((1 + (null <= seen).sum()) / (1 + simulations))
+    return float(min((1 + (null <= seen).sum()) / (1 + simulations), draws * seen))
 
 
 _kept: dict[tuple[int, int, int, int], np.ndarray] = {}

@@ -22,9 +22,10 @@ def check_calibration(subject: Subject) -> str:
     require(refused <= MOST_REFUSED * subject.replicas, "the default method refuses too many simulated people", seen=told, expected=f"at most {MOST_REFUSED:.0%}")
     result = uniformity(found)
     quantity, test = result.worst
+    broken = sorted({q for (q, _), p in result.adjusted.items() if p < LEAST_P})
     require(
-        result.p_value >= LEAST_P, f"ranks of {quantity!r} are not uniform ({test}): the posterior is not the posterior of this prior and likelihood",
-        seen=f"p = {result.p_value:.1e} adjusted, {found.replicas} replicas", expected=f">= {LEAST_P:g}",
+        not broken, f"ranks of {', '.join(map(repr, broken))} are not uniform: the posterior is not the posterior of this prior and likelihood",
+        seen=f"p = {result.p_value:.1e} adjusted ({quantity}, {test}), {found.replicas} replicas", expected=f">= {LEAST_P:g}",
         fix="simulate_record must draw the truth from the prior and the data from the likelihood; then look at the likelihood",
     )  # fmt: skip
     return f"smallest adjusted p {result.p_value:.2g} ({quantity}, {test}); {found.replicas} replicas" + (f", {refused} refused: {told}" if refused else "")

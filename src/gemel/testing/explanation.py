@@ -27,22 +27,35 @@ from gemel.testing.subject import Subject
 
 __all__ = ["check_explanation"]
 
-DRAWS = 128
+DRAWS = 256
 SHIFT = 5.0
 """How far the planted reading lies from what was read, in standard deviations of a reading."""
 
 
 class _Question:
-    """Two plans whose difference depends on the patient, and how one is better than the other."""
+    """Two plans, and the parameter on which it depends most how much better the one is: found by moving each parameter up and down."""
 
     def __init__(self, subject: Subject, twin: Twin) -> None:
         self.subject, self.objective, self.times = subject, subject.room.objective(), subject.room.times(twin)
         self.plans: dict[str, Plan] = {n: twin.observed.plan if p is None else p for n, p in subject.room.plans(twin).items()}
-        found = compare(twin, self.plans, self.times, n=DRAWS, key=subject.key("judge"))
-        utility = {n: np.asarray(self.objective.utility(f)) for n, f in found.forecasts.items()}
-        names = list(utility)
+        names = list(self.plans)
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-        self.pair = max(pairs, key=lambda p: np.std(utility[p[0]] - utility[p[1]])) if pairs else None
+        self.sd = np.sqrt(np.diag(np.asarray(twin.posterior.moments()[1])))
+        best, self.pair, self.cause = 0.0, pairs[0] if pairs else None, 0
+        for i in range(len(self.sd) if pairs else 0):
+            step = np.where(np.arange(len(self.sd)) == i, self.sd, 0.0)
+            up, down = (self.utilities(_believing(twin, 1e-6 * self.sd, subject.key("beliefs"), sign * step), self.plans) for sign in (1.0, -1.0))
+            for a, b in pairs:
+                high, low = up[a] - up[b], down[a] - down[b]
+                effect = abs(high.mean() - low.mean()) / (high.std() + low.std() + 1e-9 * np.abs(high).max() + 1e-300)
+                if effect > best:
+                    best, self.pair, self.cause = effect, (a, b), i
+        self.effect = best
+
+    def utilities(self, twin: Twin, plans: Mapping[str, Plan]) -> dict[str, np.ndarray]:
+        """Return the utility of each plan per draw, under the same draws and noise."""
+        found = compare(twin, plans, self.times, n=DRAWS, key=self.subject.key("judge"))
+        return {n: np.asarray(self.objective.utility(f), float) for n, f in found.forecasts.items()}
 
     def ask(self, twin: Twin) -> tuple[Comparison, np.ndarray]:
         """Return the comparison of the two plans and the gain of the first, per draw."""
@@ -56,29 +69,25 @@ class _Question:
         return explain(twin, comparison, gain, *self.pair, self.objective, key=self.subject.key("judge"), plans=self.plans)
 
 
-def _believing(twin: Twin, sd: np.ndarray, key: jax.Array) -> Twin:
-    """Return the twin with independent Gaussian beliefs of these standard deviations about its parameters."""
+def _believing(twin: Twin, sd: np.ndarray, key: jax.Array, moved: np.ndarray | float = 0.0) -> Twin:
+    """Return the twin with independent Gaussian beliefs of these standard deviations about its parameters, their means moved."""
     if twin.stream is None:
-        mean = np.asarray(twin.inference.posterior.moments()[0])
+        mean = np.asarray(twin.inference.posterior.moments()[0]) + moved
         posterior = Laplace(jnp.asarray(mean), jnp.asarray(np.diag(sd)))
         return replace(twin, inference=eqx.tree_at(lambda i: i.posterior, twin.inference, posterior))
     rows, d = np.array(twin.stream.rows), twin.model.prior.size
     white = np.asarray(jax.random.normal(key, (len(rows), d)))
-    rows[:, :d] = rows[:, :d].mean(axis=0) + white * sd
+    rows[:, :d] = rows[:, :d].mean(axis=0) + moved + white * sd
     rows[:, d:] = rows[:, d:].mean(axis=0)
     return replace(twin, stream=replace(twin.stream, rows=rows))
 
 
 def _plant_parameter(subject: Subject, question: _Question) -> str:
-    """Let one parameter alone be uncertain, the one on which the gain depends most; then let it be far more uncertain than the others."""
-    twin, names = subject.twin, subject.model.prior.names
-    sd = np.sqrt(np.diag(np.asarray(twin.posterior.moments()[1])))
-    key = subject.key("beliefs")
-    carried = [question.ask(_believing(twin, np.where(np.arange(len(names)) == i, sd, 1e-6 * sd), key))[1].std() for i in range(len(names))]
-    cause = int(np.argmax(carried))
-    require(carried[cause] > 0, "no plan's gain depends on any parameter", seen=question.pair, fix="offer plans that act on the patient")
-    planted = np.where(np.arange(len(names)) == cause, sd, 0.1 * sd)
-    told = question.explained(_believing(twin, planted, key))["parameters"]
+    """Let the parameter on which the gain depends most be far more uncertain than the others."""
+    names, cause = subject.model.prior.names, question.cause
+    require(question.effect > 0, "no plan's gain depends on any parameter", seen=question.pair, fix="offer plans that act on the patient")
+    planted = np.where(np.arange(len(names)) == cause, 1.0, 0.1) * question.sd
+    told = question.explained(_believing(subject.twin, planted, subject.key("beliefs")))["parameters"]
     first = next(iter(told), None)
     require(first == names[cause], "the explanation misses the parameter that decides", seen=first, expected=names[cause])
     return f"parameter {names[cause]!r} carries {told[first]:.0%}"

@@ -56,7 +56,7 @@ def _inputs(subject: Subject) -> None:
     for code, unit in units:
         require(code in inputs, f"the code reads {code}, which is not an input of the manifest", expected=sorted(map(str, inputs)))
         spec = inputs[code]
-        known = any(is_convertible(unit, spec.unit, analyte=a) for a in (None, "glucose", "insulin"))
+        known = any(is_convertible(unit, wanted, analyte=a) for a in (None, "glucose", "insulin") for wanted in (spec.unit, f"{spec.unit}/h"))  # or as a rate
         require(known, f"input {spec.name!r} comes in a unit that does not convert", seen=unit, expected=spec.unit)
     seen = {code for code, _ in units} | {f.code for f in record.findings}
     missing = [i.name for code, i in inputs.items() if i.required and code not in seen]

@@ -6,6 +6,8 @@ proposals (Cornuet et al. 2012, doi:10.1111/j.1467-9469.2011.00756.x, with the d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,18 +16,25 @@ from jaxtyping import PRNGKeyArray
 from scipy.special import gammaln, logsumexp
 
 from gemel.core.protocols import Progress
-from gemel.engine.diagnostics import psis
-from gemel.engine.infer.base import AbstractMethod, AbstractTarget, Inference
+from gemel.engine.diagnostics import PSIS_LIMIT, psis
+from gemel.engine.infer import lanes
+from gemel.engine.infer.base import AbstractLeastSquaresTarget, AbstractMethod, AbstractTarget, Inference
 from gemel.engine.infer.laplace import Laplace
 from gemel.engine.posterior import Ensemble
 from gemel.engine.status import Status, worst
 
 __all__ = ["Adaptive"]
 
+_FEWEST = 50  # effective draws
 
-@eqx.filter_jit
+
 def _log_density(target: AbstractTarget, z: jax.Array) -> jax.Array:
     return jax.vmap(lambda x: target.log_prior(x) + target.log_likelihood(x))(z)
+
+
+@jax.jit
+def _normals_and_scales(key: jax.Array, shape_of: jax.Array, dof: float) -> tuple[jax.Array, jax.Array]:
+    return jax.random.normal(key, shape_of.shape), jax.random.gamma(jax.random.fold_in(key, 1), dof / 2, shape_of.shape[:1]) * 2 / dof
 
 
 def _log_t(z: np.ndarray, mean: np.ndarray, factor: np.ndarray, dof: float) -> np.ndarray:
@@ -33,6 +42,39 @@ def _log_t(z: np.ndarray, mean: np.ndarray, factor: np.ndarray, dof: float) -> n
     white = np.linalg.solve(factor, (z - mean).T)
     shape = gammaln((dof + d) / 2) - gammaln(dof / 2) - 0.5 * d * np.log(dof * np.pi) - np.log(np.abs(np.diag(factor))).sum()
     return shape - (dof + d) / 2 * np.log1p((white**2).sum(axis=0) / dof)
+
+
+class _Search:
+    """One patient's proposals and draws, on the host."""
+
+    def __init__(self, mean: np.ndarray, covariance: np.ndarray, dof: float) -> None:
+        self.mean, self.covariance, self.dof = mean, covariance, dof
+        d = len(mean)
+        self.proposals = [(mean, np.linalg.cholesky(covariance + 1e-12 * np.eye(d)))]
+        self.found, self.density = np.zeros((0, d)), np.zeros(0)
+        self.weights, self.k, self.log_evidence = np.zeros(0), np.inf, np.nan
+
+    def propose(self, normal: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Draw from the latest Student t."""
+        centre, factor = self.proposals[-1]
+        return centre + (normal / np.sqrt(scale)[:, None]) @ factor.T
+
+    def learn(self, fresh: np.ndarray, density: np.ndarray) -> None:
+        """Weight all draws against the mixture of all proposals so far, and fit the next proposal to them."""
+        d = len(self.mean)
+        self.found, self.density = np.concatenate([self.found, fresh]), np.concatenate([self.density, density])
+        mixture = logsumexp(np.stack([_log_t(self.found, m, f, self.dof) for m, f in self.proposals]), axis=0) - np.log(len(self.proposals))
+        ratios = np.where(np.isfinite(self.density), self.density - mixture, -np.inf)
+        self.weights, self.k = psis(ratios)
+        self.log_evidence = float(logsumexp(ratios) - np.log(len(ratios)))
+        w = np.exp(self.weights)
+        middle = w @ self.found
+        centred = self.found - middle
+        spread = (centred * w[:, None]).T @ centred
+        ess = 1.0 / np.sum(w**2)
+        share = ess / (ess + 2 * d)  # few effective draws: lean on the curvature
+        spread = share * spread + (1 - share) * self.covariance
+        self.proposals.append((share * middle + (1 - share) * self.proposals[-1][0], np.linalg.cholesky(spread + 1e-10 * np.eye(d))))
 
 
 class Adaptive(AbstractMethod):
@@ -65,45 +107,60 @@ class Adaptive(AbstractMethod):
 
     def run(self, target: AbstractTarget, *, key: PRNGKeyArray, progress: Progress | None = None) -> Inference:
         """Infer the posterior of one target."""
-        first, rest = jax.random.split(key)
-        from gemel.engine.infer.base import AbstractLeastSquaresTarget
+        return self.run_batch([target], keys=key[None], progress=progress)[0]
 
-        curvature = "gauss-newton" if isinstance(target, AbstractLeastSquaresTarget) else "exact"
-        begun = Laplace(starts=self.starts, iterations=self.iterations, hessian=curvature, draws=64).run(target, key=first, progress=progress)
-        mean, covariance = (np.asarray(v) for v in begun.posterior.moments())
-        if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-            return begun
-        d = len(mean)
-        proposals = [(mean, np.linalg.cholesky(covariance + 1e-12 * np.eye(d)))]
-        found, density, k, weights = np.zeros((0, d)), np.zeros(0), np.inf, np.zeros(0)
-        rounds = 0
+    def run_batch(
+        self, targets: AbstractTarget | Sequence[AbstractTarget], *, keys: PRNGKeyArray, progress: Progress | None = None
+    ) -> list[Inference]:
+        """Infer the posteriors of many targets of one model and bucket with the same few programs.
+
+        Parameters
+        ----------
+        targets : a target whose arrays have a leading patient axis (see ``lanes.stack``), or a sequence of targets.
+        keys : one key per patient; a patient's result does not depend on who else is in the batch.
+        progress : told how many starts of the Laplace approximation have finished.
+        """
+        targets = lanes.host(lanes.stack(targets) if isinstance(targets, Sequence) else targets)
+        patients = keys.shape[0]
+        split = [jax.random.split(keys[i]) for i in range(patients)]
+        curvature = "gauss-newton" if isinstance(targets, AbstractLeastSquaresTarget) else "exact"
+        laplace = Laplace(starts=self.starts, iterations=self.iterations, hessian=curvature, draws=64)
+        begun = laplace.run_batch(targets, keys=jnp.stack([first for first, _ in split]), progress=progress)
+        searches = {}
+        for i, inference in enumerate(begun):
+            mean, covariance = (np.asarray(v) for v in inference.posterior.moments())
+            if np.isfinite(mean).all() and np.isfinite(covariance).all():
+                searches[i] = _Search(mean, covariance, self.dof)
+        waiting = list(searches)
         for r in range(self.rounds):
-            rounds = r + 1
-            centre, factor = proposals[-1]
-            one = jax.random.fold_in(rest, r)
-            normal = np.asarray(jax.random.normal(one, (self.draws, d)))
-            chi = np.asarray(jax.random.gamma(jax.random.fold_in(one, 1), self.dof / 2, (self.draws,))) * 2 / self.dof
-            fresh = centre + (normal / np.sqrt(chi)[:, None]) @ factor.T
-            found = np.concatenate([found, fresh])
-            density = np.concatenate([density, np.asarray(_log_density(target, jnp.asarray(fresh)))])
-            mixture = logsumexp(np.stack([_log_t(found, m, f, self.dof) for m, f in proposals]), axis=0) - np.log(len(proposals))
-            ratios = np.where(np.isfinite(density), density - mixture, -np.inf)
-            weights, k = psis(ratios)
-            if k < 0.5:
+            if not waiting:
                 break
-            w = np.exp(weights)
-            middle = w @ found
-            centred = found - middle
-            spread = (centred * w[:, None]).T @ centred
-            ess = 1.0 / np.sum(w**2)
-            share = ess / (ess + 2 * d)  # few effective draws: lean on the curvature
-            spread = share * spread + (1 - share) * covariance
-            proposals.append((share * middle + (1 - share) * proposals[-1][0], np.linalg.cholesky(spread + 1e-10 * np.eye(d))))
-        log_evidence = float(logsumexp(ratios) - np.log(len(ratios)))
+            fresh = []
+            for i in waiting:
+                normal, scale = _normals_and_scales(jax.random.fold_in(split[i][1], r), jnp.zeros((self.draws, len(searches[i].mean))), self.dof)
+                fresh.append(searches[i].propose(np.asarray(normal), np.asarray(scale)))
+            density = lanes.chunked(_log_density, (lanes.rows(targets, np.array(waiting)), np.stack(fresh)), (1,) if patients == 1 else (16,))
+            for i, z, value in zip(waiting, fresh, density, strict=True):
+                searches[i].learn(z, value)
+            waiting = [i for i in waiting if searches[i].k >= 0.5]
+        return [self._conclude(begun[i], searches.get(i), split[i][1]) for i in range(patients)]
+
+    def _conclude(self, begun: Inference, search: _Search | None, key: PRNGKeyArray) -> Inference:
+        if search is None:
+            return begun
+        weights = search.weights
         ess = float(1.0 / np.sum(np.exp(weights) ** 2))
-        chosen = Ensemble(jnp.asarray(found), jnp.asarray(weights - logsumexp(weights))).draw(self.kept, key=jax.random.fold_in(rest, 999))
-        status = Status.OK if k <= 0.7 else Status.PSIS_TOO_HEAVY
-        if ess < 50:
+        chosen = Ensemble(jnp.asarray(search.found), jnp.asarray(weights)).draw(self.kept, key=jax.random.fold_in(key, 999))
+        status = Status.OK if search.k <= PSIS_LIMIT else Status.PSIS_TOO_HEAVY
+        if ess < _FEWEST:
             status = worst(status, Status.ESS_TOO_LOW)
-        diagnostics = {"psis_k": float(k), "ess": ess, "rounds": rounds, "draws_not_finite": int((~np.isfinite(density)).sum()), "laplace_psis_k": begun.diagnostics["psis_k"]}
-        return Inference(Ensemble.equal(chosen), diagnostics, int(status), self.name, self.validity, log_evidence)
+        if begun.status in (Status.SEVERAL_MODES, Status.CANCELLED):
+            status = worst(status, begun.status)
+        diagnostics = {
+            "psis_k": search.k,
+            "ess": ess,
+            "rounds": len(search.proposals) - 1,
+            "draws_not_finite": int((~np.isfinite(search.density)).sum()),
+            "laplace_psis_k": begun.diagnostics["psis_k"],
+        }
+        return Inference(Ensemble.equal(chosen), diagnostics, int(status), self.name, self.validity, search.log_evidence)

@@ -14,38 +14,21 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from gemel.core.errors import InferenceError
 from gemel.core.protocols import Progress
 from gemel.engine import diagnostics as checks
 from gemel.engine.infer.base import AbstractMethod, AbstractTarget, Inference
+from gemel.engine.infer.warmup import Chains, adapt, schedule
 from gemel.engine.keys import stream
 from gemel.engine.posterior import Ensemble
 from gemel.engine.status import Status, worst
 
-__all__ = ["Nuts", "NutsState", "schedule"]
+__all__ = ["Nuts", "NutsState"]
 
-_GAMMA, _DELAY, _KAPPA = 0.05, 10.0, 0.75  # Hoffman and Gelman 2014, JMLR 15, section 3.2.1
 _SEARCH, _ROUNDS, _NEGLIGIBLE = 200, 5, 10.0  # iterations, rounds, nats: see Nuts, "Notes"
 _DRAWS = ("position", "log_density", "energy", "divergent", "leapfrogs", "acceptance")
-
-
-class _Chains(eqx.Module):
-    """What passes from one iteration to the next: chains side by side, step size and metric in common."""
-
-    position: Float[Array, "chain parameter"]
-    log_density: Float[Array, " chain"]
-    gradient: Float[Array, "chain parameter"]
-    log_step: Float[Array, ""]
-    log_step_mean: Float[Array, ""]
-    error_mean: Float[Array, ""]
-    centre: Float[Array, ""]
-    updates: Int[Array, ""]
-    inverse_mass: Float[Array, " *metric"]
-    count: Int[Array, ""]
-    mean: Float[Array, "chain parameter"]
-    scatter: Float[Array, " chain *metric"]
 
 
 @dataclass
@@ -55,7 +38,7 @@ class NutsState:
     ``arrays()`` and ``of_arrays()`` turn it into a dictionary of NumPy arrays and back, for whoever keeps checkpoints.
     """
 
-    chains: _Chains
+    chains: Chains
     attempt: int
     iteration: int
     draws: dict[str, np.ndarray] = field(default_factory=dict)
@@ -75,36 +58,10 @@ class NutsState:
     @classmethod
     def of_arrays(cls, arrays: dict[str, np.ndarray]) -> NutsState:
         """Undo :meth:`arrays`."""
-        chains = _Chains(**{k.removeprefix("chains."): jnp.asarray(v) for k, v in arrays.items() if k.startswith("chains.")})
+        chains = Chains(**{k.removeprefix("chains."): jnp.asarray(v) for k, v in arrays.items() if k.startswith("chains.")})
         draws = {k.removeprefix("draws."): np.asarray(v) for k, v in arrays.items() if k.startswith("draws.")}
         attempt, iteration, number, restarted = (int(x) for x in arrays["progress"])
         return cls(chains, attempt, iteration, draws, [(float(a), int(b)) for a, b in arrays["failed"]], number, restarted)
-
-
-def schedule(warmup: int) -> np.ndarray:
-    """Return Stan's warm-up windows as flags (iteration, [adapt the step, learn the metric, end of a window]).
-
-    A fast start (15 %), slow windows of 25 doubling in length, a fast end (10 %).
-
-    References
-    ----------
-    Stan reference manual, "HMC algorithm parameters", automatic parameter tuning.
-    """
-    flags = np.zeros((warmup, 3), bool)
-    flags[:, 0] = True
-    if warmup < 20:
-        return flags
-    first, last = (75, 50) if warmup >= 150 else (int(0.15 * warmup), int(0.1 * warmup))
-    length, position, stop = 25, first, warmup - last
-    while position < stop:
-        length = min(length, stop - position)
-        if position + length + 2 * length > stop:
-            length = stop - position
-        flags[position : position + length, 1] = True
-        flags[position + length - 1, 2] = True
-        position += length
-        length *= 2
-    return flags
 
 
 def _log_density(target: AbstractTarget) -> Callable[[Array], Array]:
@@ -130,53 +87,10 @@ def _starts(target: AbstractTarget, key: PRNGKeyArray, chains: int) -> tuple[Arr
     return _first_finite(target, keys)
 
 
-def _adapt(c: _Chains, flags: Array, acceptance: Array, accept_goal: Array) -> _Chains:
-    """Adapt step size (dual averaging on the mean acceptance of all chains) and metric (scatter within chains, pooled)."""
-    step_on, metric_on, window_end = flags
-    updates = c.updates + 1
-    error = jnp.mean(jnp.where(jnp.isfinite(acceptance), acceptance, 0.0))
-    eta = 1 / (updates + _DELAY)
-    error_mean = (1 - eta) * c.error_mean + eta * (accept_goal - error)
-    log_step = c.centre - jnp.sqrt(updates) / _GAMMA * error_mean
-    weight = updates**-_KAPPA
-    log_step_mean = weight * log_step + (1 - weight) * c.log_step_mean
-
-    count = c.count + 1
-    before = c.position - c.mean
-    mean = c.mean + before / count
-    after = c.position - mean
-    dense = c.inverse_mass.ndim == 2
-    scatter = c.scatter + (before[:, :, None] * after[:, None, :] if dense else before * after)
-
-    pooled = scatter.sum(axis=0)
-    freedom = jnp.maximum(c.position.shape[0] * (count - 1), 1)
-    prior = jnp.eye(c.inverse_mass.shape[0]) if dense else jnp.ones_like(c.inverse_mass)
-    metric = pooled / freedom * (freedom / (freedom + 5.0)) + 1e-3 * (5.0 / (freedom + 5.0)) * prior
-
-    def choose(flag, new, old):
-        return jnp.where(flag, new, old)
-
-    renewed = choose(window_end, log_step_mean, log_step)
-    return _Chains(
-        c.position,
-        c.log_density,
-        c.gradient,
-        choose(step_on, renewed, c.log_step),
-        choose(step_on & ~window_end, log_step_mean, choose(window_end, 0.0, c.log_step_mean)),
-        choose(window_end, 0.0, choose(step_on, error_mean, c.error_mean)),
-        choose(window_end, jnp.log(10.0) + log_step_mean, c.centre),
-        choose(window_end, 0, choose(step_on, updates, c.updates)),
-        choose(window_end, metric, c.inverse_mass),
-        choose(window_end, 0, choose(metric_on, count, c.count)),
-        choose(window_end, 0.0, choose(metric_on, mean, c.mean)),
-        choose(window_end, 0.0, choose(metric_on, scatter, c.scatter)),
-    )
-
-
 @eqx.filter_jit
 def _chunk(
-    target: AbstractTarget, chains: _Chains, key: PRNGKeyArray, first: Array, flags: Array, active: Array, goal: Array, depth: int
-) -> tuple[_Chains, tuple[Array, ...]]:
+    target: AbstractTarget, chains: Chains, key: PRNGKeyArray, first: Array, flags: Array, active: Array, goal: Array, depth: int
+) -> tuple[Chains, tuple[Array, ...]]:
     """Advance all chains by as many iterations as there are flags; the randomness of an iteration depends on its absolute index alone."""
     transition = kernel.build_kernel()
     density = _log_density(target)
@@ -194,7 +108,7 @@ def _chunk(
         state, info = jax.vmap(one)(keys, c.position, c.log_density, c.gradient)
         moved = eqx.tree_at(lambda x: (x.position, x.log_density, x.gradient), c, tuple(state))
         out = (state.position, state.logdensity, info.energy, info.is_divergent, info.num_integration_steps, info.acceptance_rate)
-        return _adapt(moved, flag, info.acceptance_rate, goal), out
+        return adapt(moved, flag, info.acceptance_rate, goal), out
 
     def rest(c, index, flag):
         del index, flag
@@ -217,7 +131,8 @@ class Nuts(AbstractMethod):
     chains : they advance in lockstep, to the deepest trajectory of the step.
     warmup : adaptive iterations per chain, thrown away.
     draws : iterations per chain that are kept, at least.
-    until_ess : go on until bulk and tail effective sizes of every parameter reach this, or ``most`` draws per chain are made.
+    until_ess : go on until bulk and tail effective sizes of every parameter reach this and R-hat its limit, or ``most`` draws per chain are
+        made; ``None``: exactly ``draws``.
     goal : acceptance that the step size aims at; after a divergence the run starts again at the next of ``retries``.
     dense : metric with correlations; left out: up to 64 parameters.
     inverse_mass : metric to begin with, say the covariance of a Laplace approximation.
@@ -226,10 +141,10 @@ class Nuts(AbstractMethod):
 
     Notes
     -----
-    After 200 iterations of warm-up the mass around each chain is estimated (mean log density plus log volume, by standard deviations). A chain
-    that sits where less than ``exp(-10)`` of the best chain's mass is would stay there for thousands of iterations; it gets a new start, drawn
-    like the first, and all begin their warm-up again: at most five times. No chain is moved to another's place, so that modes which hold
-    mass still show in R-hat. The number of restarts is in the diagnostics.
+    After 200 iterations of warm-up the mass around each chain is estimated (mean log density plus log volume, by standard deviations).
+    A chain that sits where less than ``exp(-10)`` of the best chain's mass is would stay there for thousands of iterations; it gets a new
+    start, drawn like the first, and all begin their warm-up again: at most five times. No chain is moved to another's place, so that modes
+    which hold mass still show in R-hat. The number of restarts is in the diagnostics.
     """
 
     chains: int = eqx.field(static=True, default=4)
@@ -302,7 +217,7 @@ class Nuts(AbstractMethod):
     def _fresh(self, target: AbstractTarget, key: PRNGKeyArray, attempt: int, size: int, dense: bool) -> NutsState:
         return NutsState(self._begin(_starts(target, stream(key, f"start {attempt}"), self.chains), size, dense), attempt, 0)
 
-    def _begin(self, starts: tuple[Array, Array, Array], size: int, dense: bool) -> _Chains:
+    def _begin(self, starts: tuple[Array, Array, Array], size: int, dense: bool) -> Chains:
         position, value, gradient = starts
         metric = jnp.eye(size) if dense else jnp.ones(size)
         if self.inverse_mass is not None:
@@ -312,7 +227,7 @@ class Nuts(AbstractMethod):
         log_step, none = jnp.log(0.1), jnp.asarray(0)
         zero = jnp.asarray(0.0)
         centre, mean, scatter = jnp.log(10.0) + log_step, jnp.zeros_like(position), jnp.zeros((self.chains, *metric.shape))
-        return _Chains(position, value, gradient, log_step, log_step, zero, centre, none, metric, none, mean, scatter)
+        return Chains(position, value, gradient, log_step, log_step, zero, centre, none, metric, none, mean, scatter)
 
     def _search(
         self, target: AbstractTarget, key: PRNGKeyArray, state: NutsState, size: int, dense: bool, last: tuple[np.ndarray, ...]
@@ -339,7 +254,8 @@ class Nuts(AbstractMethod):
         if self.until_ess is None or kept >= self.most:
             return True
         x = np.swapaxes(state.draws["position"], 0, 1)
-        return bool(min(checks.ess_bulk(x).min(), checks.ess_tail(x).min()) >= self.until_ess)
+        enough = min(checks.ess_bulk(x).min(), checks.ess_tail(x).min()) >= self.until_ess
+        return bool(enough and np.all(checks.rhat(x) <= checks.RHAT_LIMIT))
 
     def _advance(
         self, target: AbstractTarget, key: PRNGKeyArray, state: NutsState, plan: np.ndarray, goals: tuple[float, ...]
@@ -381,16 +297,21 @@ class Nuts(AbstractMethod):
             rhat, bulk, tail = checks.rhat(table), checks.ess_bulk(table), checks.ess_tail(table)
             fraction = checks.energy_fraction(draws["energy"])
         divergent = int(draws["divergent"].sum())
-        status = worst(
-            Status.RETRIED if state.failed else Status.OK,
-            Status.OK if np.all(rhat <= checks.RHAT_LIMIT) else Status.RHAT_TOO_HIGH,
-            Status.OK if min(bulk[:-1].min(), tail[:-1].min()) >= checks.ESS_LIMIT else Status.ESS_TOO_LOW,
-            Status.DIVERGENT if divergent else Status.OK,
-            Status.OK if np.all(fraction >= checks.ENERGY_FRACTION_LIMIT) else Status.ENERGY_FRACTION_LOW,
-            Status.OK if np.isfinite(table).all() else Status.NOT_FINITE,
-            Status.CANCELLED if cancelled else Status.OK,
-        )
+        failed = [
+            gate
+            for gate, passed in (
+                (Status.RHAT_TOO_HIGH, np.all(rhat <= checks.RHAT_LIMIT)),
+                (Status.ESS_TOO_LOW, min(bulk[:-1].min(), tail[:-1].min()) >= checks.ESS_LIMIT),
+                (Status.DIVERGENT, not divergent),
+                (Status.ENERGY_FRACTION_LOW, np.all(fraction >= checks.ENERGY_FRACTION_LIMIT)),
+                (Status.NOT_FINITE, np.isfinite(table).all()),
+                (Status.CANCELLED, not cancelled),
+            )
+            if not passed
+        ]
+        status = worst(Status.RETRIED if state.failed else Status.OK, *failed)
         diagnostics = {
+            "failed_gates": tuple(g.name for g in failed),
             "rhat": rhat[:-1],
             "rhat_log_density": float(rhat[-1]),
             "ess_bulk": bulk[:-1],

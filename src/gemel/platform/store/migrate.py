@@ -56,6 +56,8 @@ def migrate(path: Path, to: str = "head", *, busy_ms: int = 5000) -> None:
     import alembic.command
     import alembic.config
     import sqlalchemy as sa
+    import sqlalchemy.event
+    import sqlalchemy.exc
 
     raw = connect(path, busy_ms=busy_ms)
     try:
@@ -66,7 +68,7 @@ def migrate(path: Path, to: str = "head", *, busy_ms: int = 5000) -> None:
         raw.close()
         raise
     engine = sa.create_engine("sqlite://", creator=lambda: raw, poolclass=sa.pool.StaticPool)
-    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    sqlalchemy.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     config = alembic.config.Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     target = REVISIONS.index(HEAD if to == "head" else to) if to != "base" else -1
@@ -75,7 +77,7 @@ def migrate(path: Path, to: str = "head", *, busy_ms: int = 5000) -> None:
         with explained(path), engine.begin() as connection:
             config.attributes["connection"] = connection
             (alembic.command.upgrade if target >= present else alembic.command.downgrade)(config, to)
-    except sa.exc.DBAPIError as error:
+    except sqlalchemy.exc.DBAPIError as error:
         with explained(path):
             raise error.orig from error  # type: ignore[misc]
     finally:

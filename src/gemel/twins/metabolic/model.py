@@ -17,7 +17,7 @@ from gemel.engine.model import AbstractStateModel, Output
 from gemel.engine.plan import Channel, Plan
 from gemel.engine.prior import Prior
 from gemel.physics.ode import RK4, AbstractIntegrator, integrate
-from gemel.twins.metabolic import observe
+from gemel.twins.metabolic import correct, observe
 from gemel.twins.metabolic._minimal import PAST, WINDOWS, MinimalState, delayed, delayed_now, derivative, resting
 from gemel.twins.metabolic.priors import fixed, person_prior
 
@@ -116,7 +116,7 @@ class MetabolicModel(AbstractStateModel):
         if self.barrier == 0.0:
             return residual
         gaps = jnp.stack([jnp.log(params["ka2"] / params["kd"]), *(jnp.log(params[f"kabs_{w}"] / params["kempt"]) for w in WINDOWS)])
-        return jnp.concatenate([residual, jnp.sqrt(2.0 * jax.nn.softplus(gaps / self.barrier))])
+        return jnp.concatenate([residual, jnp.sqrt(2.0 * jax.nn.softplus(gaps / self.barrier) + 1e-200)])
 
     def log_likelihood(self, params, plan, data, context):
         """Gaussian innovations form, the barrier of ``residual`` included."""
@@ -153,6 +153,14 @@ class MetabolicModel(AbstractStateModel):
         """Return interstitial glucose."""
         del params
         return state.IG[None]
+
+    def discrepancy(self, record, now):
+        """Learn from the person's own past (see :mod:`gemel.twins.metabolic.correct`)."""
+        return correct.learn_alone(record, now)
+
+    def correction(self, record, now, learnt):
+        """Ask it at ``now``."""
+        return correct.correction(record, now, learnt)
 
     def learns(self):
         """Let readings move glucose, insulin action and unannounced appearance; gut and insulin follow from what was logged and from the parameters."""

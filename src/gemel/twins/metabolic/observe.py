@@ -184,7 +184,7 @@ def observe(model: MetabolicModel, record: PatientRecord, now: int, *, epoch: in
     context = Context(_weights(minute_of_day), np.asarray(float(first)), np.asarray(_basal(found, end - 1440.0, end)), np.asarray(_weight(record)))
     grid = np.round(minutes / model.slot) * model.slot
     data = Dataset.of(grid, value, 0, censored, smallest=span // (3 if len(value) * 2 < span else 1))
-    return Observed(epoch, data, Plan.of(found, smallest=32), context, int(time[-1]) if len(time) else None, tuple(notes), counts | {"readings": len(time)})
+    return Observed(epoch, data, Plan.of(found, smallest=32), context, int(time[-1]) if len(time) else None, tuple(notes), counts | {"readings": len(time)}, float(value[-1]) if len(value) else None)
 
 
 def slots(model: MetabolicModel, record: PatientRecord, now: int, *, epoch: int) -> Slots:

@@ -1,0 +1,3 @@
+"""The flags of the numeric stack must be set before a test imports equinox."""
+
+import gemel.evidence  # noqa: F401

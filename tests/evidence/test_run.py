@@ -1,0 +1,63 @@
+"""Evidence runs: appended, never edited, stale when the model is another."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+import gemel
+from gemel.core.advice import ShownOn
+from gemel.core.errors import FormatError
+from gemel.evidence.run import EvidenceRun, Measured, append, latest, model_hash, read
+from gemel.twins.toys.model import LinearModel
+
+
+def a_run(time=1, value=0.9, met=True, **changes):
+    figure = Measured(name="coverage", value=value, low=0.85, high=0.95, met=met, shown_on=ShownOn(kind="simulated", n=100))
+    given = {"kind": "calibration", "twin": "toy-linear", "model_version": "0.1.0", "model_hash": "abc", "seed": 1, "time": time, "figures": (figure,)}
+    return EvidenceRun(**given | changes)
+
+
+def test_runs_are_appended_once_and_come_back(tmp_path):
+    path = tmp_path / "evidence" / "runs.jsonl"
+    first, second = a_run(1), a_run(2, value=0.8, met=False)
+    assert append(path, first) == first.id
+    append(path, second)
+    append(path, first)
+    assert read(path) == (first, second)
+    assert len(path.read_text().splitlines()) == 2
+    assert first.met
+    assert not second.met
+    assert latest(read(path), twin="toy-linear", kind="calibration") == second
+    assert latest(read(path), twin="toy-linear", kind="validation") is None
+
+
+def test_an_edited_line_is_refused(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    append(path, a_run())
+    table = json.loads(path.read_text())
+    table["figures"][0]["value"] = 0.99
+    path.write_text(json.dumps(table) + "\n")
+    with pytest.raises(FormatError, match="was edited"):
+        read(path)
+    path.write_text("rubbish\n")
+    with pytest.raises(FormatError, match="line 1"):
+        read(path)
+
+
+def test_a_figure_says_on_whom_and_there_is_no_clock():
+    with pytest.raises(ValidationError):
+        Measured(name="x", value=1.0)
+    with pytest.raises(ValidationError):
+        EvidenceRun(kind="k", twin="t", model_version="1", model_hash="h", figures=a_run().figures)
+    with pytest.raises(ValidationError):
+        a_run(figures=())
+
+
+def test_another_model_makes_it_stale():
+    model = LinearModel()
+    run = a_run(model_hash=model_hash(model))
+    assert not run.stale(LinearModel())
+    assert run.stale(gemel.model("toy-growth"))
+    assert run.stale(LinearModel(prior=gemel.room("toy-linear").model().prior.shifted(model.prior.cholesky, model.prior.mean)))
+    assert run.stale("another")
