@@ -84,6 +84,15 @@ def _paths(model: MetabolicModel, z: jax.Array, plans: Plan, contexts: Context) 
     return jax.vmap(one)(z, plans, contexts)
 
 
+def allowed(model: MetabolicModel, z: np.ndarray) -> np.ndarray:
+    """Return how much of the prior's density the walls between ordered rates leave at each draw: with probability that much it is kept."""
+    if model.barrier == 0.0:
+        return np.ones(len(z))
+    p = {n: np.asarray(v) for n, v in jax.vmap(model.prior.constrain)(jnp.asarray(z)).items()}
+    gaps = [np.log(p["ka2"] / p["kd"]), *(np.log(p[f"kabs_{w}"] / p["kempt"]) for w in WINDOWS)]
+    return np.exp(-np.logaddexp(0.0, np.stack(gaps) / model.barrier).sum(axis=0))
+
+
 def _conditions(generator: np.random.Generator) -> dict[str, Any]:
     times = [int(generator.integers(a, b) // CADENCE * CADENCE) - START for a, b in ((390, 480), (720, 810), (1110, 1200))]
     grams = np.round(generator.uniform((30, 50, 50), (60, 90, 100)))
@@ -102,12 +111,14 @@ def simulate(model: MetabolicModel, n: int, *, seed: int, first: int = 0) -> tup
     """Draw ``n`` days from prior and likelihood; return them and the share of drawn days that were kept."""
     generator, days, drawn = np.random.default_rng([seed, first]), [], 0
     while len(days) < n:
-        z = np.asarray(model.prior.draw(256, key=jax.random.fold_in(stream(jax.random.key(seed), "people"), 100_000 * first + drawn)))
+        z = np.asarray(model.prior.draw(512, key=jax.random.fold_in(stream(jax.random.key(seed), "people"), 100_000 * first + drawn)))
+        drawn += len(z)
+        z = z[generator.uniform(size=len(z)) < allowed(model, z)]
+        z = np.resize(z, (256, z.shape[1])) if len(z) < 256 else z[:256]
         guesses = [Day(row, glucose=np.zeros(SLOTS), **_conditions(generator)) for row in z]
         plans, contexts = (lanes.stack([f(d) for d in guesses]) for f in (plan_of, lambda d: context_of(d, model.slot)))
         clean = np.asarray(_paths(model, jnp.asarray(z), plans, contexts))
         noisy = clean + SENSOR_SD * generator.normal(size=clean.shape)
-        drawn += len(z)
         for day, glucose in zip(guesses, noisy, strict=True):
             if np.isfinite(glucose).all() and BEYOND[0] < glucose.min() and glucose.max() < BEYOND[1]:
                 days.append(Day(**{**vars(day), "glucose": glucose}))

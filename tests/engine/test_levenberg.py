@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from _data import require_dataset
 
+from _data import require_dataset
 from gemel.engine.infer import lanes  # noqa: F401  (flags before JAX, for the benchmark's modules)
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"

@@ -56,7 +56,7 @@ def test_covariates_move_the_mean_alone():
 
 def test_covariance_that_is_not_positive_definite_is_refused_with_its_eigenvalue():
     with pytest.raises(ModelError, match=r"smallest eigenvalue -0\.2"):
-        Prior.of(PARAMETERS, np.array([[1.0, 1.2], [1.2, 1.0]]))
+        Prior.from_moments(PARAMETERS, np.zeros(2), np.array([[1.0, 1.2], [1.2, 1.0]]))
 
 
 def test_names_must_differ_and_values_be_complete():

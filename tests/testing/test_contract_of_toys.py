@@ -41,3 +41,10 @@ def test_unknown_twin_and_check():
         check_twin("no-such-twin")
     with pytest.raises(ContractError, match="no such check"):
         check_twin("toy-linear", only=["mood"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_the_planted_cause_is_named_whoever_is_drawn(seed):
+    report = check_twin("toy-linear", quick=True, seed=seed, only=["explanation", "arrivals", "padding"])
+    assert report.passed, report.lines()

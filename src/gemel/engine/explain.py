@@ -63,6 +63,15 @@ def _pointwise(model: AbstractModel, z, plan, data: Dataset, context):
     return jax.vmap(one)(z)
 
 
+def _expected(z: Float[np.ndarray, "draw parameter"], gain: Float[np.ndarray, " draw"]) -> Float[np.ndarray, " draw"]:
+    """Return the gain expected from the parameters alone, by regression on them and their squares: no datum of the past moves future noise."""
+    spread = z.std(axis=0)
+    white = (z - z.mean(axis=0))[:, spread > 1e-12] / spread[spread > 1e-12]
+    columns = np.concatenate([white, white**2 - 1], axis=1) if len(z) >= 8 * white.shape[1] else white
+    slope = np.linalg.solve(columns.T @ columns + 1e-6 * len(z) * np.eye(columns.shape[1]), columns.T @ (gain - gain.mean()))
+    return gain.mean() + columns @ slope
+
+
 def influence(model: AbstractModel, z: Float[np.ndarray, "draw parameter"], observed: Any, gain: Float[np.ndarray, " draw"]) -> list[dict[str, Any]]:
     """Return the data that moved the mean gain most: ``moved`` is the mean gain with all data less the mean gain without this datum.
 
@@ -78,6 +87,7 @@ def influence(model: AbstractModel, z: Float[np.ndarray, "draw parameter"], obse
     weights = -terms
     weights = np.exp(weights - logsumexp(weights, axis=0, keepdims=True))
     ess = 1 / np.sum(weights**2, axis=0)
+    gain = _expected(np.asarray(z), gain)
     first_order = (gain - gain.mean()) @ (terms - terms.mean(axis=0)) / len(gain)
     sound = ess >= ENOUGH * len(gain)
     moved = np.where(sound, gain.mean() - gain @ weights, first_order)

@@ -196,7 +196,7 @@ def _follow(twin: Twin, state: Stream, slots: Slots, end: int, observed: Observe
     return replace(twin, stream=moved, status=worst(twin.inference.status, finite, moved.consistent))
 
 
-def assimilate(twin: Twin, record: PatientRecord, now: int, *, key: PRNGKeyArray | None = None) -> Twin:
+def assimilate(twin: Twin, record: PatientRecord, now: int, *, key: PRNGKeyArray | None = None, ask: bool = True) -> Twin:
     """Return the twin that also knows what has become known up to ``now``.
 
     Facts may arrive in any order: the stream restarts from the checkpoint before the first slot that changed, and noise is keyed
@@ -209,6 +209,7 @@ def assimilate(twin: Twin, record: PatientRecord, now: int, *, key: PRNGKeyArray
     record : the record, new facts included; only ``record.as_of(now)`` is read.
     now : ns UTC, not before ``twin.now``.
     key : only for models without a state, which recalibrate; left out, the twin's own key.
+    ask : ask the discrepancy layer at ``now``; a replay that asked it for all moments at once puts the answer in itself.
 
     Raises
     ------
@@ -223,7 +224,7 @@ def assimilate(twin: Twin, record: PatientRecord, now: int, *, key: PRNGKeyArray
         again = calibrate(model, record, now, method=twin.method, filter=twin.filter, key=twin.key if key is None else key)
         return replace(again, calibrated=twin.calibrated, lineage=again.lineage.then("assimilate", record=known.hash))
     lineage = twin.lineage.then("assimilate", record=known.hash) if twin.lineage.note == "calibrate" else twin.lineage.model_copy(update={"record": known.hash})
-    moved = _carried(twin, known, now)
+    moved = _carried(twin, known, now, ask=ask)
     if moved is not None:
         return replace(moved, lineage=lineage)
     again = calibrate(model, _up_to(known, twin.calibrated), twin.calibrated, method=twin.method, filter=twin.filter, key=twin.key)
@@ -233,7 +234,7 @@ def assimilate(twin: Twin, record: PatientRecord, now: int, *, key: PRNGKeyArray
     return replace(moved, status=worst(moved.status, Status.RECALIBRATED), lineage=lineage)
 
 
-def _carried(twin: Twin, known: PatientRecord, now: int) -> Twin | None:
+def _carried(twin: Twin, known: PatientRecord, now: int, *, ask: bool = True) -> Twin | None:
     """Carry the stream to ``now`` from the last checkpoint before the first slot that changed; ``None`` when there is none."""
     model, state = twin.model, twin.stream
     assert isinstance(model, AbstractStateModel)
@@ -248,7 +249,8 @@ def _carried(twin: Twin, known: PatientRecord, now: int) -> Twin | None:
     kept = tuple((k, r) for k, r in state.checkpoints if k <= slot)
     restart = replace(state, done=slot, rows=rows, checkpoints=kept, surprise=state.surprise[: slot - state.first])
     moved = replace(twin, now=now, observed=observed, domain=model.domain(known, now), notes=observed.notes)
-    return _corrected(_follow(moved, restart, slots, _slot_of(twin, now), observed), known)
+    carried = _follow(moved, restart, slots, _slot_of(twin, now), observed)
+    return _corrected(carried, known) if ask else replace(carried, correction=None)
 
 
 def _up_to(known: PatientRecord, time: int) -> PatientRecord:

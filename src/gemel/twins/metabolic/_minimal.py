@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from gemel.twins.metabolic.priors import fixed
 
-__all__ = ["PAST", "WINDOWS", "MinimalState", "basal_insulin", "delayed", "delayed_now", "derivative", "gain", "resting"]
+__all__ = ["PAST", "WINDOWS", "MinimalState", "basal_insulin", "bounded", "delayed", "delayed_now", "derivative", "gain", "resting"]
 
 WINDOWS = ("breakfast", "lunch", "dinner")
 """Meal windows of the local day: breakfast 4-11 h, lunch 11-17 h, dinner else."""
@@ -56,6 +56,14 @@ def gain(G: Array, Gb: Array) -> Array:
     return jnp.where(G >= Gb, 1.0, 1.0 + 10.0 * r1**2 * difference**2)
 
 
+def bounded(rate: Array) -> Array:
+    """Return a rate (1/min) that cannot exceed 0.9 in size, unchanged below 0.3 (to 2e-5).
+
+    Nobody clears most of his glucose, or empties his stomach, in a minute; draws of the prior can, and would make the fixed step unstable.
+    """
+    return rate / (1.0 + (rate / 0.9) ** 8) ** 0.125
+
+
 def basal_insulin(rate: Array) -> Array:
     """Return plasma insulin (mU/kg) at rest under a constant basal rate (mU/kg/min)."""
     return rate / fixed("ke")
@@ -70,22 +78,22 @@ def derivative(time: Array, s: MinimalState, inputs: tuple[Array, ...], paramete
     del time
     insulin, *meals, sensitivity, basal = inputs
     p = parameters
-    kempt, f, VG = p["kempt"], fixed("f"), fixed("VG")
+    kempt, kd, f, VG = bounded(p["kempt"]), bounded(p["kd"]), fixed("f"), fixed("VG")
     flows = {}
     rate = 0.0
     for window, meal in zip(WINDOWS, meals, strict=True):
         solid, liquid, gut = getattr(s, f"solid_{window}"), getattr(s, f"liquid_{window}"), getattr(s, f"gut_{window}")
-        kabs = p[f"kabs_{window}"]
+        kabs = bounded(p[f"kabs_{window}"])
         flows[f"solid_{window}"] = -kempt * solid + meal
         flows[f"liquid_{window}"] = kempt * (solid - liquid)
         flows[f"gut_{window}"] = kempt * liquid - kabs * gut
         rate = rate + kabs * gut
     return MinimalState(
-        G=-(p["SG"] + gain(s.G, p["Gb"]) * s.X) * s.G + p["SG"] * p["Gb"] + f * rate / VG + s.appearance,
+        G=-bounded(p["SG"] + gain(s.G, p["Gb"]) * s.X) * s.G + p["SG"] * p["Gb"] + f * rate / VG + s.appearance,
         X=-p["p2"] * (s.X - sensitivity / fixed("VI") * (s.Ip - basal_insulin(basal))),
         IG=-(s.IG - s.G) / fixed("alpha"),
-        I1=-p["kd"] * s.I1 + insulin,
-        I2=p["kd"] * s.I1 - p["ka2"] * s.I2,
+        I1=-kd * s.I1 + insulin,
+        I2=kd * s.I1 - p["ka2"] * s.I2,
         Ip=p["ka2"] * s.I2 - fixed("ke") * s.Ip,
         appearance=jnp.zeros_like(s.appearance),
         **flows,
@@ -97,7 +105,7 @@ def resting(G: Array, basal: Array, parameters: dict[str, Array]) -> MinimalStat
     zero = jnp.zeros_like(jnp.asarray(G, float))
     guts = {f"{part}_{window}": zero for part in ("solid", "liquid", "gut") for window in WINDOWS}
     return MinimalState(
-        G=jnp.asarray(G, float), X=zero, IG=jnp.asarray(G, float), I1=basal / parameters["kd"] + zero, I2=basal / parameters["ka2"] + zero,
+        G=jnp.asarray(G, float), X=zero, IG=jnp.asarray(G, float), I1=basal / bounded(parameters["kd"]) + zero, I2=basal / parameters["ka2"] + zero,
         Ip=basal_insulin(basal) + zero, appearance=zero, **guts,
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,8 +16,9 @@ from gemel.twins.metabolic import discrepancy as features
 from gemel.twins.metabolic import observe
 from gemel.twins.metabolic.discrepancy import PersonSeries, held
 
-__all__ = ["HORIZONS", "correction", "learn", "learn_alone", "member", "recording", "slot_minutes"]
+__all__ = ["HORIZONS", "correction", "corrections", "learn", "learn_alone", "member", "plain_forecasts", "recording", "slot_minutes"]
 
+_Answer = TypeVar("_Answer")
 HORIZONS = (15, 30, 60, 120)
 MEMORY_DAYS = 15
 """How far back a single person's features look."""
@@ -125,19 +127,53 @@ def learn_alone(record: PatientRecord, now: int, horizons: tuple[int, ...] = HOR
     return learn([p], [origin], [lags], [outcome], [part], horizons, until=p.start + cut * p.step * MINUTE, source="this person's own past")[0]
 
 
+def _ask(record: PatientRecord, learnt: DiscrepancySet) -> tuple[PersonSeries, np.ndarray, np.ndarray]:
+    """Return a recording, its origins and the quantiles (origin, horizon, 99) said at each, from what was known at it."""
+    p = recording(record, learnt.step)
+    origin, lags, outcome = _own(p, learnt.horizons)
+    part = (p.start + origin * p.step * MINUTE >= learnt.until).astype(int)
+    said = np.zeros((len(origin), len(learnt.horizons), 99))
+    if len(origin):
+        for j, (h, d) in enumerate(zip(learnt.horizons, learnt.parts, strict=True)):
+            m = member(p, origin, lags, outcome[:, j], learnt.plain(lags)[:, j], part, level=learnt.level, horizon=h, inputs="gut" in d.ridge.names)
+            said[:, j] = d.distribution(m).quantiles
+    return p, origin, said
+
+
 def correction(record: PatientRecord, now: int, learnt: DiscrepancySet) -> Correction | None:
     """Return the calibrated distribution at the last reading, or ``None`` when it cannot be had there (a gap in the last hour)."""
     start = now - MEMORY_DAYS * 24 * HOUR
     recent = record.model_copy(update={"series": tuple(s.between(start, now + 1) for s in record.find_series(*observe.CGM))})
     if sum(len(s) for s in recent.series) < 2:
         return None
-    p = recording(recent, learnt.step)
-    origin, lags, outcome = _own(p, learnt.horizons)
-    if not len(origin) or origin[-1] != len(p.value) - 1 or now - (p.start + (len(p.value) - 1) * p.step * MINUTE) > p.step * MINUTE:
+    p, origin, said = _ask(recent, learnt)
+    slot = p.step * MINUTE
+    if not len(origin) or origin[-1] != len(p.value) - 1 or now - (p.start + (len(p.value) - 1) * slot) > slot:
         return None
-    part = (p.start + origin * p.step * MINUTE >= learnt.until).astype(int)
-    rows = []
-    for j, (h, d) in enumerate(zip(learnt.horizons, learnt.parts, strict=True)):
-        m = member(p, origin, lags, outcome[:, j], learnt.plain(lags)[:, j], part, level=learnt.level, horizon=h, inputs="gut" in d.ridge.names)
-        rows.append(d.distribution(m).quantiles[-1])
-    return Correction(np.asarray(learnt.horizons, float), np.stack(rows))
+    return Correction(np.asarray(learnt.horizons, float), said[-1])
+
+
+def corrections(record: PatientRecord, learnt: DiscrepancySet) -> dict[int, Correction]:
+    """Return what the layer says at every reading of a recording of at most 15 days, by its time: the same as asking at each in turn.
+
+    Every feature and every personal weight looks back only, so that one pass over the whole gives what each origin would have said (tested).
+    """
+    p, origin, said = _ask(record, learnt)
+    answers = {int(o): Correction(np.asarray(learnt.horizons, float), q) for o, q in zip(origin, said, strict=True)}
+    return _by_reading(record, p, answers)
+
+
+def _by_reading(record: PatientRecord, p: PersonSeries, answers: dict[int, _Answer]) -> dict[int, _Answer]:
+    """Turn slots into the times of the readings that fill them."""
+    times = observe.glucose(record).time
+    slot = p.step * MINUTE
+    index = np.floor(times / slot + 0.5).astype(np.int64) - p.start // slot
+    return {int(t): answers[int(i)] for t, i in zip(times, index, strict=True) if int(i) in answers}
+
+
+def plain_forecasts(record: PatientRecord, learnt: DiscrepancySet) -> dict[int, np.ndarray]:
+    """Return what the plain regression says at every reading (horizon,), by its time: the naive baseline of the same training part."""
+    p = recording(record, learnt.step)
+    origin, lags, _ = _own(p, learnt.horizons)
+    said = learnt.plain(lags) if len(origin) else np.zeros((0, len(learnt.horizons)))
+    return _by_reading(record, p, {int(o): y for o, y in zip(origin, said, strict=True)})

@@ -1,0 +1,180 @@
+"""``gemel demo``: a real person's glucose twin, from data to advice."""
+
+from __future__ import annotations
+
+import json
+import time as clock
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gemel.cli.options import FilePath, as_json, common, seed_option, use_engine
+from gemel.cli.output import atomic_write, echo, note, plain, print_json, print_table
+
+if TYPE_CHECKING:
+    from gemel.core.record import PatientRecord
+
+__all__ = ["demo"]
+
+DATASET, PERSON, SHARE = "shanghai", "1004-0", 0.6
+"""One recording with type 1 diabetes, CGM every 15 min, meals in grams of food and insulin; the first 60 % calibrate, the rest is streamed."""
+
+
+@click.command()
+@click.option("--person", default=PERSON, show_default=True, help=f"A recording of the {DATASET} data set.")
+@click.option("--simulated", is_flag=True, help="A person drawn from the model instead, marked SIMULATED in every view.")
+@click.option("--readings", type=click.IntRange(1), help="Stream at most so many readings.")
+@click.option("-o", "--output", type=FilePath, default=Path("gemel-demo"), show_default=True, help="Folder for report, bundle, forecasts and twin.")
+@seed_option
+@as_json
+@common
+def demo(person: str, simulated: bool, readings: int | None, output: Path, seed: int, json_: bool) -> int:
+    """Take one real person from data to advice: import, calibrate, stream, compare plans before a meal, recommend or abstain, report."""
+    begun, cpu = clock.monotonic(), clock.process_time()
+    say = note if json_ else echo
+    record, notes, simulated = _record(person, simulated, seed, say)
+    use_engine()
+    told = _run(record, notes, simulated=simulated, readings=readings, output=output, seed=seed, say=say)
+    told["seconds"], told["cpu_seconds"] = round(clock.monotonic() - begun, 1), round(clock.process_time() - cpu, 1)
+    if json_:
+        print_json(told)
+    else:
+        echo(f"report: {told['files']['report']}   ({told['seconds']:.0f} s, {told['cpu_seconds']:.0f} CPU-s)")
+    return 0
+
+
+def _record(person: str, simulated: bool, seed: int, say: Any) -> tuple[PatientRecord, list[str], bool]:
+    from gemel.core.errors import DataError, DatasetError
+
+    if not simulated:
+        from gemel.interop.wearables import read_all
+        from gemel.platform.datasets import resolve
+
+        try:
+            found = {r.id: (r, report) for r, report in read_all(resolve(DATASET), format="shanghai")}
+        except DatasetError as error:
+            say(f"The data set cannot be had ({error.what}); a person drawn from the model is shown instead: SIMULATED.")
+        else:
+            if person not in found:
+                raise DataError(f"no recording {person!r} in {DATASET}", expected=f"one of {', '.join(sorted(found))}")
+            record, report = found[person]
+            return record, report.to_text().splitlines(), False
+    import jax
+
+    from gemel.twins.metabolic.simulate import simulate_record
+
+    return simulate_record(jax.random.key(seed))[0], ["drawn from the model: SIMULATED"], True
+
+
+def _meal(record: PatientRecord, times: list[int]) -> int | None:
+    """Return the time of a real meal with a bolus in the streamed part, at least six hours in: the reading at or just before it."""
+    from gemel.core.time import HOUR, MINUTE
+    from gemel.twins.metabolic import observe
+
+    boluses = [e.start for e in record.find_exposures(observe.FAST, observe.PREMIXED) if e.end == e.start]
+    for meal in record.find_exposures(observe.CARBOHYDRATE):
+        near = [b for b in boluses if abs(b - meal.start) <= 20 * MINUTE]
+        moment = max([meal.start, *near], default=meal.start)
+        before = [t for t in times if t <= moment]
+        if near and before and moment > times[0] + 6 * HOUR and moment - before[-1] <= 15 * MINUTE and moment < times[-1] - 2 * HOUR:
+            return moment
+    return None
+
+
+def _run(record: PatientRecord, notes: list[str], *, simulated: bool, readings: int | None, output: Path, seed: int, say: Any) -> dict[str, Any]:
+    import jax
+    import numpy as np
+
+    from gemel.cli.demo.replay import scores_beside_baselines, stream
+    from gemel.cli.files import write_forecasts
+    from gemel.cli.progress import Bar
+    from gemel.core.advice import ShownOn
+    from gemel.core.time import MINUTE, iso
+    from gemel.engine.forecast import compare, forecast
+    from gemel.engine.recommend import recommend
+    from gemel.engine.serialise import dump
+    from gemel.engine.twin import assimilate, calibrate, prior_dominated
+    from gemel.interop.fhir import result_bundle
+    from gemel.twins.metabolic import correct, metrics, observe, report
+    from gemel.verbs import room
+    from gemel.web import render_html
+
+    here = room("metabolic")
+    known = observe.glucose(record)
+    cut = int(round(SHARE * len(known.time)))
+    start = int(known.time[cut])
+    times = [int(t) for t in known.time[cut + 1 :]][:readings]
+    days = (known.time[-1] - known.time[0]) / 8.64e13
+    say(f"{record.id}{' (SIMULATED)' if simulated else ''}: {len(known.time)} CGM readings over {days:.1f} days, {len(record.exposures)} meals and doses")
+    with Bar() as bar:
+        key = jax.random.key(seed)
+        first = calibrate(here.model(), record, start, method=here.method(), key=key, progress=bar)
+        flagged = prior_dominated(first.model.prior, first.inference.posterior)
+        say(f"calibrated on what was known at {iso(start)} by {first.inference.method}: {first.sentence}; prior-dominated: {', '.join(flagged) or 'none'}")
+        answers, ridge = {}, {}
+        if first.learnt is not None:
+            answers = correct.corrections(record, first.learnt)
+            ridge = correct.plain_forecasts(record, first.learnt)
+            _same(record, first.learnt, answers, times)
+        twin, steps = stream(first, record, times, answers=answers, plain=ridge.get, key=jax.random.key(seed + 1), progress=bar)
+    rows = scores_beside_baselines(steps)
+    _print(rows, say)
+    moment = _meal(record, times)
+    comparison = outcome = None
+    if moment is not None:
+        earlier = assimilate(first, record, max([t for t in times if t <= moment], default=start))
+        at_meal = assimilate(earlier, record, moment)
+        plans = here.plans(at_meal)
+        comparison = compare(at_meal, plans, at_meal.times(*range(15, 241, 15)), n=512, key=jax.random.key(seed + 2))
+        outcome = recommend(at_meal, plans, here.objective(), here.limits(), times=at_meal.times(*range(15, 241, 15)), n=512, key=jax.random.key(seed + 2))
+        say(f"before the meal of {iso(moment)}: {outcome.sentence}")
+    proposal = None if outcome is None else outcome.proposal()
+    summary = metrics.summary(record)
+    shown = ShownOn(kind="simulated" if simulated else "replayed", n=1, what="one person's recording")
+    pieces = [(s.issued, s.forecast, s.score) for s in steps]
+    view = report.person_view(
+        record=record, twin=twin, streamed=pieces, comparison=comparison, outcome=outcome, summary=summary, notes=notes, shown_on=shown, simulated=simulated,
+        title="One person's glucose twin",
+    )  # fmt: skip
+    last = steps[-1].forecast if len(steps[-1].forecast.draws) else forecast(twin, None, twin.times(30), key=key)
+    tables = [last.table(probabilities={"below 70 mg/dL": last.probability(below=70.0)})] if len(last.draws) else []
+    bundle = result_bundle(record, summary=summary, forecasts=tables, proposal=proposal, issued=twin.now, lineage=twin.lineage, simulated=simulated)
+    output.mkdir(parents=True, exist_ok=True)
+    files = {"report": output / "report.html", "bundle": output / "bundle.json", "forecasts": output / "forecasts.csv", "twin": output / "twin.gemel", "scores": output / "scores.json"}
+    atomic_write(files["report"], render_html(view).encode())
+    atomic_write(files["bundle"], (json.dumps(plain(bundle), indent=1) + "\n").encode())
+    atomic_write(files["twin"], dump(twin))
+    write_forecasts(files["forecasts"], [s.forecast for s in steps if len(s.forecast.draws)])
+    told = {
+        "person": record.id, "shown_on": shown.model_dump(), "readings": len(known.time), "streamed": len(times), "status": twin.status.name,
+        "method": first.inference.method, "prior_dominated": flagged, "scores": rows, "advice": None if proposal is None else proposal.model_dump(mode="json"),
+        "summary": summary, "lineage": twin.lineage.id, "files": {k: str(v) for k, v in files.items()}, "minutes_per_slot": float(np.median(np.diff(known.time)) / MINUTE),
+    }  # fmt: skip
+    atomic_write(files["scores"], (json.dumps(plain(told), indent=1) + "\n").encode())
+    return told
+
+
+def _same(record: PatientRecord, learnt: Any, answers: dict[int, Any], times: list[int]) -> None:
+    """Hold the answers of the one pass against asking at single moments with what was known then: no look-ahead, shown on this very person."""
+    import numpy as np
+
+    from gemel.core.errors import ContractError
+    from gemel.twins.metabolic import correct
+
+    for now in times[:: max(1, len(times) // 3)]:
+        alone = correct.correction(record.as_of(now), now, learnt)
+        whole = answers.get(now)
+        if (alone is None) != (whole is None) or (alone is not None and whole is not None and not np.allclose(alone.quantiles, whole.quantiles, atol=1e-6)):
+            raise ContractError("a forecast depends on what was not known yet", seen=now, fix="report this: it is a defect")
+
+
+def _print(rows: list[dict[str, Any]], say: Any) -> None:
+    if not rows:
+        say("no forecast could be scored")
+        return
+    columns = ("horizon, min", "n", "RMSE twin", "ridge", "last value", "MAE twin", "last value", "CRPS", "inside 50 %", "inside 90 %", "width 90 %", "gain over ridge, %")
+    names = ("horizon", "n", "rmse", "rmse_ridge", "rmse_last_value", "mae", "mae_last_value", "crps", "coverage50", "coverage90", "width90", "gain_over_ridge_percent")
+    table = [[round(r[n], 3 if n.startswith("cov") else 1) if isinstance(r[n], float) else r[n] for n in names] for r in rows]
+    if say is echo:
+        print_table("Forecasts of the streamed part, each scored when its outcome was known (mg/dL):", columns, table, right=range(len(columns)))
