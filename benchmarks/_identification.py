@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import gemel.engine  # noqa: F401  (flags before JAX)
+
+# isort: split
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -77,7 +80,7 @@ def observed_of(day: Day, slot: float = 5.0, earlier: float = 0.0) -> Observed:
 
 
 @eqx.filter_jit
-def _paths(model: MetabolicModel, z: jax.Array, plans: Plan, contexts: Context) -> jax.Array:
+def paths(model: MetabolicModel, z: jax.Array, plans: Plan, contexts: Context) -> jax.Array:
     def one(z, plan, context):
         return model.trajectory(model.prior.constrain(z), plan, context).IG
 
@@ -117,7 +120,7 @@ def simulate(model: MetabolicModel, n: int, *, seed: int, first: int = 0) -> tup
         z = np.resize(z, (256, z.shape[1])) if len(z) < 256 else z[:256]
         guesses = [Day(row, glucose=np.zeros(SLOTS), **_conditions(generator)) for row in z]
         plans, contexts = (lanes.stack([f(d) for d in guesses]) for f in (plan_of, lambda d: context_of(d, model.slot)))
-        clean = np.asarray(_paths(model, jnp.asarray(z), plans, contexts))
+        clean = np.asarray(paths(model, jnp.asarray(z), plans, contexts))
         noisy = clean + SENSOR_SD * generator.normal(size=clean.shape)
         for day, glucose in zip(guesses, noisy, strict=True):
             if np.isfinite(glucose).all() and BEYOND[0] < glucose.min() and glucose.max() < BEYOND[1]:
@@ -296,3 +299,8 @@ def rows_of(day: Day) -> list[dict[str, Any]]:
             bolus += units / CADENCE if t == minute else 0.0
         rows.append({"minute": START + minute, "glucose": glucose, "cho": carbohydrate, "cho_label": label, "bolus": bolus, "basal": day.basal})
     return rows
+
+
+def held(objective: PeerObjective) -> PeerObjective:
+    """Return the objective with delays held at ``whole``."""
+    return PeerObjective(**{**vars(objective), "held": True})

@@ -64,13 +64,13 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One file: data, two starts, certified parameters and standard deviations."""
+    """One file: data, two starts, reference parameters and standard deviations."""
 
     name: str
     x: np.ndarray
     y: np.ndarray
     starts: np.ndarray
-    certified: np.ndarray
+    reference: np.ndarray
     sd: np.ndarray
 
 
@@ -115,8 +115,8 @@ class NistTarget(AbstractLeastSquaresTarget):
         return self.first
 
 
-def log_relative_error(found: np.ndarray, certified: np.ndarray) -> float:
+def log_relative_error(found: np.ndarray, reference: np.ndarray) -> float:
     """Return the digits that agree: minus the log10 of the relative error, the worst of all, between 0 and 11."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        digits = -np.log10(np.abs(found - certified) / np.abs(certified))
+        digits = -np.log10(np.abs(found - reference) / np.abs(reference))
     return float(np.clip(np.where(np.isnan(digits), 0.0, digits), 0.0, 11.0).min())

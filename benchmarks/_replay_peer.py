@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ def our_name(name: str) -> str:
 
 
 def main() -> None:
-    task = json.load(open(sys.argv[1]))
+    task = json.loads(Path(sys.argv[1]).read_text())
     rows = pd.DataFrame(task["rows"])
     rows["t"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(rows.pop("minute"), unit="min")
     rows["bolus_label"] = ""
@@ -67,8 +68,7 @@ def main() -> None:
         row["x"] = {n: float(v) for n, v in zip(names, found.x, strict=True)}
         out["starts"].append(row)
         print(f"peer start {i + 1}/{task['starts']}: {row['value']:.3f} after {row['evaluations']} evaluations, {row['cpu_s']:.1f} CPU-s", file=sys.stderr, flush=True)
-        json.dump(out, open(sys.argv[2], "w"))
-    json.dump(out, open(sys.argv[2], "w"))
+    Path(sys.argv[2]).write_text(json.dumps(out))
 
 
 if __name__ == "__main__":

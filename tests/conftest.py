@@ -1,4 +1,4 @@
-"""Shared by all tests: this folder is on the path, so that tests can import its helpers (``_data``).
+"""Shared by all tests: this folder is on the path (pyproject.toml), so that tests can import its helpers (``_data``).
 
 What is done here for every run:
 

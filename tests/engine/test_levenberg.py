@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt on certified problems of NIST: digits that agree, from both starts."""
+"""Levenberg-Marquardt on reference problems of NIST: digits that agree, from both starts."""
 
 import importlib.util
 import sys
@@ -29,7 +29,7 @@ def benchmark():
 @pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["Misra1a", "DanWood", "MGH17", "Lanczos1"])
-def test_certified_values_from_both_starts(benchmark, name):
+def test_reference_values_from_both_starts(benchmark, name):
     folder = require_dataset("nist-strd")
     for row in benchmark.ours(benchmark.read(folder, name)):
         # the goals of the specification; Lanczos1 has residuals of 1e-13, below what float64 can square

@@ -51,8 +51,8 @@ class Exposure(_Frozen):
     code: Code
     quantity: Quantity | None
     start: int
-    end: int
-    recorded: int
+    end: int = Field(default=0)  # left out: start (_defaults)
+    recorded: int = Field(default=0)  # left out: start (_defaults)
     source: str = "unknown"
     status: int = FINAL
     id: str = ""
@@ -92,7 +92,7 @@ class Finding(_Frozen):
     code: Code
     value: Quantity | Code | str | None = None
     time: int
-    recorded: int
+    recorded: int = Field(default=0)  # left out: time (_defaults)
     status: int = FINAL
     source: str = "unknown"
     site: str = ""

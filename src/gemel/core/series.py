@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gemel.core.code import Code
 from gemel.core.errors import DataError, TimeError, ValueRangeError
@@ -47,9 +47,10 @@ class Series(BaseModel):
     unit: str
     time: np.ndarray
     value: np.ndarray
-    recorded: np.ndarray
-    status: np.ndarray
-    censored: np.ndarray
+    # Declared defaults of what _columns always fills in, one entry per row, before they could be used.
+    recorded: np.ndarray = Field(default_factory=lambda: np.zeros(0, np.int64))
+    status: np.ndarray = Field(default_factory=lambda: np.zeros(0, np.uint8))
+    censored: np.ndarray = Field(default_factory=lambda: np.zeros(0, np.int8))
     source: str = "unknown"
 
     @model_validator(mode="before")

@@ -17,7 +17,7 @@ import numpy as np
 
 from gemel.core.errors import UnitError
 
-__all__ = ["ANALYTES", "Analyte", "Unit", "convert", "conversion_factor", "is_convertible", "parse_unit"]
+__all__ = ["ANALYTES", "Analyte", "Unit", "conversion_factor", "convert", "is_convertible", "parse_unit"]
 
 ValueT = TypeVar("ValueT", float, np.ndarray)
 

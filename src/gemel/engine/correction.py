@@ -107,10 +107,11 @@ class DiscrepancySet:
         })  # fmt: skip
         names, ends = tuple(told["names"]), np.cumsum(told["sizes"])
         columns = {k: np.arange(e - n, e) for k, n, e in zip(names, told["sizes"], ends, strict=True)}
-        plain = Ridge(*(arrays[f"plain/{f.name}"] for f in dataclasses.fields(Ridge)))
+        plain = Ridge(**{f.name: arrays[f"plain/{f.name}"] for f in dataclasses.fields(Ridge)})
         parts = []
         for i, p in enumerate(told["parts"]):
-            ridge = BlockRidge(names, columns, *(arrays[f"{i}/ridge/{k}"] for k in ("centre", "spread")), p["intercept"], arrays[f"{i}/ridge/weights"], p["penalties"], settings)
-            scale = Spread(*(arrays[f"{i}/scale/{f.name}"] for f in dataclasses.fields(Spread)))
+            centre, spread, weights = (arrays[f"{i}/ridge/{k}"] for k in ("centre", "spread", "weights"))
+            ridge = BlockRidge(names, columns, centre, spread, p["intercept"], weights, p["penalties"], settings)
+            scale = Spread(**{f.name: arrays[f"{i}/scale/{f.name}"] for f in dataclasses.fields(Spread)})
             parts.append(Discrepancy(ridge, p["guard"], p["guard_size"], scale, p["pooled"], arrays[f"{i}/table"], p["overlap"], p["day"], settings))
         return cls(tuple(told["horizons"]), told["step"], told["level"], plain, tuple(parts), told["until"], told["source"])

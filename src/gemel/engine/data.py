@@ -83,8 +83,8 @@ class Slots(eqx.Module):
         """Return slots ``start <= k < stop``, padded with empty ones up to a bucket length, inputs with ``lags`` rows in front (host side)."""
         size = bucket(stop - start)  # the loop over slots runs as long as there are real ones: a longer window costs no time, and one program serves more
 
-        def cut(x: Array, first: int, length: int) -> np.ndarray:
-            x = np.asarray(x)
+        def cut(column: Array, first: int, length: int) -> np.ndarray:
+            x = np.asarray(column)
             full = np.zeros((length, *x.shape[1:]), x.dtype)
             low, high = max(first, 0), min(first + length, stop, len(x))
             if high > low:

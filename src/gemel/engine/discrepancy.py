@@ -1,7 +1,7 @@
 """Model discrepancy: what a mechanistic forecast keeps getting wrong, learnt hierarchically and streamed per person.
 
 Kennedy & O'Hagan (2001, doi:10.1111/1467-9868.00294) add to a model's output a term for its own inadequacy. Here that term is linear in
-blocks of features at the origin of a forecast (the mechanistic forecast is one of the blocks): population weights by ridge with one penalty per
+blocks of features at the origin of a forecast (the mechanistic forecast may be one of the blocks): population weights by ridge with one penalty per
 block, chosen by blocked cross-validation; personal weights by a Gaussian update, streamed; and a guard that falls back to a plain regression when
 the whole does not help. Residuals are scaled by a gamma regression and calibrated by conformal quantiles in groups known at the origin, which a
 quantile tracker follows (Gibbs & Candes 2021, arXiv 2106.00170; Angelopoulos et al. 2023, arXiv 2307.16895).
@@ -259,6 +259,7 @@ class Spread:
 
     @classmethod
     def of(cls, x: np.ndarray, r: np.ndarray, overlap: int, settings: Settings) -> Spread:
+        """Regress the size of residuals on features of the spread."""
         spread = x.std(axis=0)
         half = cls(x.mean(axis=0), np.where(spread < 1e-6, np.inf, spread), np.zeros(x.shape[1] + 1))
         a, y = half._table(x), np.abs(r) + 0.02 * np.mean(np.abs(r))
@@ -274,6 +275,7 @@ class Spread:
         return np.concatenate([np.ones((len(x), 1)), np.clip((x - self.centre) / self.spread, -4, 4)], axis=1)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return the expected absolute residual, at least one unit of the output."""
         return np.exp(np.clip(self._table(x) @ self.weights, 0.0, 6.0))
 
 

@@ -16,10 +16,10 @@ from gemel.core.errors import ModelError
 from gemel.core.lineage import Lineage, digest
 from gemel.core.time import MINUTE
 from gemel.core.units import convert
+from gemel.engine.compile import bucket
 from gemel.engine.keys import stream
 from gemel.engine.model import AbstractModel, AbstractStateModel, Output
 from gemel.engine.plan import Plan
-from gemel.engine.compile import bucket
 from gemel.engine.status import Status, sentence, usable
 from gemel.engine.stream import spread
 from gemel.engine.twin import Twin

@@ -46,7 +46,8 @@ class Plan(eqx.Module):
             table[: len(events)] = np.asarray(sorted(events), float)
         if not np.isfinite(table).all() or (table[:, 1] < 0).any():
             raise ModelError("a plan has an event that is not finite or lasts less than nothing", seen=[e for e in events if not np.isfinite(e).all() or e[1] < 0])
-        return cls(*(jnp.asarray(table[:, i]) for i in range(3)), jnp.asarray(table[:, 3].astype(int)), jnp.asarray(np.arange(size) < len(events)))
+        start, duration, amount, channel = (jnp.asarray(column) for column in table.T)
+        return cls(start, duration, amount, channel.astype(int), jnp.asarray(np.arange(size) < len(events)))
 
     @property
     def events(self) -> list[tuple[float, float, float, int]]:

@@ -240,5 +240,5 @@ def skill(score: ArrayLike, baseline: ArrayLike) -> float:
     ----------
     score, baseline : same cases, same score.
     """
-    base = float(np.mean(baseline))
-    return 1 - float(np.mean(score)) / base if base > 0 else float("nan")
+    base = float(np.mean(np.asarray(baseline)))
+    return 1 - float(np.mean(np.asarray(score))) / base if base > 0 else float("nan")

@@ -87,6 +87,6 @@ def score(forecast: Forecast, record: PatientRecord, now: int, *, tolerance: flo
                     time=int(moment), horizon=float(horizon), output=output.name, observed=y, median=float(np.median(draws)), mean=float(draws.mean()),
                     crps=float(crps_draws(draws, y)), log_score=float(log_score_kernel(draws, y)), pit=float(pit(draws, y)), inside=inside, width=width,
                     naive_crps=abs(float(before[-1]) - y) if len(before) else None,
-                )  # fmt: skip
+                )
             )
     return Score(twin=forecast.patient, issued=forecast.issued, rows=tuple(rows), missing=tuple(missing), lineage=forecast.lineage)

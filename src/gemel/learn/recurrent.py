@@ -58,12 +58,13 @@ def _apply(model, x):
 
 
 def train_forecaster(
-    windows: Float[np.ndarray, "n time feature"], change: Float[np.ndarray, "n horizon"], *, key: PRNGKeyArray, hidden: int = 32, epochs: int = 12,
-    batch: int = 256, most: int = 40_000, patience: int = 3,
+    windows: Float[np.ndarray, "n time feature"], change: Float[np.ndarray, "n horizon"], *, key: PRNGKeyArray, hidden: int = 32, passes: int = 500_000,
+    batch: int = 256, most: int = 40_000, patience: int = 8,
 ) -> Callable[[Float[np.ndarray, "m time feature"]], Float[np.ndarray, "m horizon"]]:  # fmt: skip
     """Train on windows (oldest first) and return a function from windows to expected changes.
 
-    The last tenth of the windows given decides when to stop. Of more than ``most`` windows an even sample is used.
+    At most ``passes`` windows are shown in all (small sets are shown more often); the last tenth of the windows given decides when to stop, after
+    ``patience`` epochs without gain. Of more than ``most`` windows an even sample is used.
     """
     keep = np.unique(np.linspace(0, len(windows) - 1, min(len(windows), most)).astype(int))
     x, y = np.asarray(windows[keep], np.float32), np.asarray(change[keep], np.float32)
@@ -77,7 +78,7 @@ def train_forecaster(
     state = optimiser.init(eqx.filter(model, eqx.is_array))
     rng = np.random.default_rng(int(np.asarray(jax.random.key_data(key)).astype(np.uint32)[-1]))
     best, kept, since = np.inf, model, 0
-    for _ in range(epochs):
+    for _ in range(max(12, passes // cut)):
         order = rng.permutation(cut)[: cut // batch * batch].reshape(-1, batch)
         model, state = _epoch(model, state, jnp.asarray(x[:cut]), jnp.asarray(y[:cut]), jnp.asarray(order), optimiser)
         error = float(np.mean((np.asarray(_apply(model, jnp.asarray(x[cut:]))) - y[cut:]) ** 2)) if cut < len(x) else 0.0

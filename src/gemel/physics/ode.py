@@ -14,9 +14,10 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-__all__ = ["AbstractIntegrator", "Adaptive", "BackwardEuler", "RK4", "RightHandSide", "integrate", "rk4_step"]
+__all__ = ["RK4", "AbstractIntegrator", "Adaptive", "BackwardEuler", "RightHandSide", "integrate", "rk4_step"]
 
 RightHandSide = Callable[[Float[Array, ""], PyTree, Any, Any], PyTree]
 """``f(time, state, inputs, parameters) -> derivative of the state``."""
@@ -78,13 +79,13 @@ class BackwardEuler(AbstractIntegrator):
     def advance(self, f, time, state, inputs, parameters, length):
         """Take ``substeps`` equal steps, each with ``newton`` iterations from the last state."""
         step = length / self.substeps
-        flat, unravel = jax.flatten_util.ravel_pytree(state)
+        flat, unravel = ravel_pytree(state)
 
         def one(x, i):
             end = time + (i + 1) * step
 
             def residual(y):
-                return y - x - step * jax.flatten_util.ravel_pytree(f(end, unravel(y), inputs, parameters))[0]
+                return y - x - step * ravel_pytree(f(end, unravel(y), inputs, parameters))[0]
 
             def iterate(_, y):
                 return y - jnp.linalg.solve(jax.jacfwd(residual)(y), residual(y))

@@ -41,7 +41,8 @@ class _Question:
         names = list(self.plans)
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
         self.sd = np.sqrt(np.diag(np.asarray(twin.posterior.moments()[1])))
-        best, self.pair, self.cause = 0.0, pairs[0] if pairs else None, 0
+        self.pairs = pairs
+        best, self.pair, self.cause = 0.0, pairs[0] if pairs else ("", ""), 0
         for i in range(len(self.sd) if pairs else 0):
             step = np.where(np.arange(len(self.sd)) == i, self.sd, 0.0)
             up, down = (self.utilities(_believing(twin, 1e-6 * self.sd, subject.key("beliefs"), sign * step), self.plans) for sign in (1.0, -1.0))
@@ -168,6 +169,6 @@ def _grid(subject: Subject) -> int:
 def check_explanation(subject: Subject) -> str:
     """Plant a parameter and a datum that decide between two plans; both must be named first."""
     question = _Question(subject, subject.twin)
-    if question.pair is None:
+    if not question.pairs:
         return "the room offers one plan only: there is nothing to explain"
     return f"{_plant_parameter(subject, question)}; {_plant_datum(subject, question)}"

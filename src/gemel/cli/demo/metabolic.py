@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-DATASET, PERSON, SHARE = "shanghai", "1004-0", 0.6
+DATASET, PERSON, SHARE = "shanghai", "1002-0", 0.6
 """One recording with type 1 diabetes, CGM every 15 min, meals in grams of food and insulin; the first 60 % calibrate, the rest is streamed."""
 
 
@@ -62,23 +62,28 @@ def _record(person: str, simulated: bool, seed: int, say: Any) -> tuple[PatientR
             return record, report.to_text().splitlines(), False
     import jax
 
-    from gemel.twins.metabolic.simulate import simulate_record
+    from gemel.twins.metabolic.simulate import simulate_person
 
-    return simulate_record(jax.random.key(seed))[0], ["drawn from the model: SIMULATED"], True
+    return simulate_person(jax.random.key(seed))[0], ["drawn from the model: SIMULATED"], True
 
 
-def _meal(record: PatientRecord, times: list[int]) -> int | None:
-    """Return the time of a real meal with a bolus in the streamed part, at least six hours in: the reading at or just before it."""
+def _meal(record: PatientRecord, times: list[int]) -> tuple[PatientRecord, int] | None:
+    """Return the first real meal with a bolus, six hours and more into the streamed part, and the record in which both were announced beforehand.
+
+    The moment is the earlier of the two; a diary writes them down when they happen, an announcement is known at that moment.
+    """
     from gemel.core.time import HOUR, MINUTE
     from gemel.twins.metabolic import observe
 
-    boluses = [e.start for e in record.find_exposures(observe.FAST, observe.PREMIXED) if e.end == e.start]
+    boluses = [e for e in record.find_exposures(observe.FAST, observe.PREMIXED) if e.end == e.start]
     for meal in record.find_exposures(observe.CARBOHYDRATE):
-        near = [b for b in boluses if abs(b - meal.start) <= 20 * MINUTE]
-        moment = max([meal.start, *near], default=meal.start)
+        near = [b for b in boluses if abs(b.start - meal.start) <= 30 * MINUTE]
+        moment = min([meal.start, *(b.start for b in near)])
         before = [t for t in times if t <= moment]
         if near and before and moment > times[0] + 6 * HOUR and moment - before[-1] <= 15 * MINUTE and moment < times[-1] - 2 * HOUR:
-            return moment
+            told = {id(e) for e in (meal, *near)}
+            known = tuple(e.model_copy(update={"recorded": min(e.recorded, moment)}) if id(e) in told else e for e in record.exposures)
+            return record.model_copy(update={"exposures": known}), moment
     return None
 
 
@@ -98,7 +103,7 @@ def _run(record: PatientRecord, notes: list[str], *, simulated: bool, readings: 
     from gemel.interop.fhir import result_bundle
     from gemel.twins.metabolic import correct, metrics, observe, report
     from gemel.verbs import room
-    from gemel.web import render_html
+    from gemel.web import figure_svg, render_html
 
     here = room("metabolic")
     known = observe.glucose(record)
@@ -120,14 +125,14 @@ def _run(record: PatientRecord, notes: list[str], *, simulated: bool, readings: 
         twin, steps = stream(first, record, times, answers=answers, plain=ridge.get, key=jax.random.key(seed + 1), progress=bar)
     rows = scores_beside_baselines(steps)
     _print(rows, say)
-    moment = _meal(record, times)
+    found = _meal(record, times)
     comparison = outcome = None
-    if moment is not None:
-        earlier = assimilate(first, record, max([t for t in times if t <= moment], default=start))
-        at_meal = assimilate(earlier, record, moment)
+    if found is not None:
+        announced, moment = found
+        at_meal = assimilate(first, announced, moment)
         plans = here.plans(at_meal)
-        comparison = compare(at_meal, plans, at_meal.times(*range(15, 241, 15)), n=512, key=jax.random.key(seed + 2))
-        outcome = recommend(at_meal, plans, here.objective(), here.limits(), times=at_meal.times(*range(15, 241, 15)), n=512, key=jax.random.key(seed + 2))
+        comparison = compare(at_meal, plans, at_meal.times(*range(15, 121, 15)), n=512, key=jax.random.key(seed + 2))
+        outcome = recommend(at_meal, plans, here.objective(), here.limits(), times=at_meal.times(*range(15, 121, 15)), n=512, key=jax.random.key(seed + 2))
         say(f"before the meal of {iso(moment)}: {outcome.sentence}")
     proposal = None if outcome is None else outcome.proposal()
     summary = metrics.summary(record)
@@ -143,6 +148,10 @@ def _run(record: PatientRecord, notes: list[str], *, simulated: bool, readings: 
     output.mkdir(parents=True, exist_ok=True)
     files = {"report": output / "report.html", "bundle": output / "bundle.json", "forecasts": output / "forecasts.csv", "twin": output / "twin.gemel", "scores": output / "scores.json"}
     atomic_write(files["report"], render_html(view).encode())
+    picture = next((part for part in view.sections if getattr(part, "title", "").startswith("What was said")), None)
+    if picture is not None:
+        files["picture"] = output / "said-before.svg"
+        atomic_write(files["picture"], figure_svg(picture).encode())
     atomic_write(files["bundle"], (json.dumps(plain(bundle), indent=1) + "\n").encode())
     atomic_write(files["twin"], dump(twin))
     write_forecasts(files["forecasts"], [s.forecast for s in steps if len(s.forecast.draws)])

@@ -73,7 +73,7 @@ class EnsembleSmoother(AbstractMethod):
             raise InferenceError("the inverses of the inflations must sum to one", seen=self.inflations)
         keys = jax.vmap(lambda i: jax.random.fold_in(stream(key, "start"), i))(jnp.arange(self.members))
         z, r = _begin(target, keys)
-        misfit: list[Float[np.ndarray, ""]] = [_misfit(r)]
+        misfit = [_misfit(r)]
         if progress is not None:
             progress.start("eki", len(self.inflations))
         cancelled = False

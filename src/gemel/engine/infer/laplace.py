@@ -32,7 +32,7 @@ _FORWARD = 20
 _APART, _RIVAL = 2.0, 4.6  # standard deviations; nats (a rival of equal width holds 1 % of the mass)
 
 
-def _centre(target: AbstractTarget, z: jax.Array) -> jax.Array:
+def _centre(target: AbstractLeastSquaresTarget, z: jax.Array) -> jax.Array:
     """Return the prior mean of a least-squares target: where its prior residual, which is linear, is zero."""
     origin = jnp.zeros_like(z)
     slope = jax.jacfwd(target.prior_residual)(origin)

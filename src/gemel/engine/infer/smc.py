@@ -50,7 +50,8 @@ def _evaluate(target: AbstractTarget, z: Array) -> tuple[Array, Array]:
     def one(x):
         return target.log_prior(x), target.log_likelihood(x)
 
-    return tuple(jnp.where(jnp.isnan(v), -jnp.inf, v) for v in jax.vmap(one)(z))
+    prior, likelihood = (jnp.where(jnp.isnan(v), -jnp.inf, v) for v in jax.vmap(one)(z))
+    return prior, likelihood
 
 
 @eqx.filter_jit

@@ -24,7 +24,8 @@ PAST = 14
 
 class MinimalState(eqx.Module):
     """States: plasma glucose ``G`` and interstitial ``IG`` (mg/dL), insulin action ``X`` (1/min), carbohydrate in stomach (solid,
-    liquid) and gut per window (mg/kg), insulin under the skin ``I1 I2`` and in plasma ``Ip`` (mU/kg), unannounced appearance (mg/dL/min)."""
+    liquid) and gut per window (mg/kg), insulin under the skin ``I1 I2`` and in plasma ``Ip`` (mU/kg), unannounced appearance (mg/dL/min).
+    """
 
     G: Array
     X: Array

@@ -180,7 +180,8 @@ def observe(model: MetabolicModel, record: PatientRecord, now: int, *, epoch: in
     span = bucket(max(1, round((now - epoch) / slot_ns)), smallest=72)
     minute_of_day = local_minutes_of_day(epoch + slot_ns * (1 + np.arange(span)), record.demographics.zone)
     end = (now - epoch) / MINUTE
-    first = value[0] if len(value) else 130.0
+    given = past & (np.abs(known.time - epoch) <= slot_ns // 2)  # the reading from which the trajectory starts is not scored as well
+    first = known.value[given][-1] if given.any() else value[0] if len(value) else 130.0
     context = Context(_weights(minute_of_day), np.asarray(float(first)), np.asarray(_basal(found, end - 1440.0, end)), np.asarray(_weight(record)))
     grid = np.round(minutes / model.slot) * model.slot
     data = Dataset.of(grid, value, 0, censored, smallest=span // (3 if len(value) * 2 < span else 1))
