@@ -132,7 +132,7 @@ def _search(twin: Twin, space: ContinuousPlans, objective: Objective, limits: tu
 
     seed = int(np.asarray(jax.random.key_data(stream(key, "search"))).astype(np.uint32)[-1])
     rounds = max(1, space.evaluations // (8 * len(names)) - 1)
-    found = differential_evolution(loss, list(space.bounds.values()), popsize=8, maxiter=rounds, seed=seed, polish=False, tol=1e-3)
+    found = differential_evolution(loss, list(space.bounds.values()), popsize=8, maxiter=rounds, rng=seed, polish=False, tol=1e-3)
     middle = {n_: 0.5 * (low + high) for n_, (low, high) in space.bounds.items()}
     best = dict(zip(names, (float(v) for v in found.x), strict=True))
     label = ", ".join(f"{k} {v:.3g}" for k, v in best.items())

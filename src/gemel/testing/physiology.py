@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gemel.core.errors import ContractError
 from gemel.engine.keys import stream
 from gemel.testing.report import require
 from gemel.testing.subject import Subject
@@ -38,7 +39,8 @@ def check_prior(subject: Subject) -> str:
     shares = []
     for i, output in enumerate(subject.model.outputs):
         domain = specs[output.name].domain
-        require(domain is not None, f"output {output.name!r} declares no domain", fix="state domain = [low, high] in twin.toml")
+        if domain is None:
+            raise ContractError(f"output {output.name!r} declares no domain", fix="state domain = [low, high] in twin.toml")
         low, high = domain
         room = MARGIN * (high - low)
         inside = np.isfinite(values[..., i]) & (values[..., i] >= low - room) & (values[..., i] <= high + room)

@@ -127,7 +127,8 @@ def delayed(rates: Float[Array, " step"], by: Array, step: float) -> Float[Array
     padded = jnp.concatenate([jnp.zeros(PAST * 5, rates.dtype), rates])
     first = PAST * 5 - whole.astype(int) - 2
     parts = [jax.lax.dynamic_slice_in_dim(padded, first + j, rates.shape[0]) for j in range(4)]
-    return sum(w * x for w, x in zip(_spline(1.0 - (shift - whole)), parts, strict=True))
+    a, b, c, d = (w * x for w, x in zip(_spline(1.0 - (shift - whole)), parts, strict=True))
+    return a + b + c + d
 
 
 def delayed_now(column: Float[Array, " lag"], by: Array, step: float) -> Array:
@@ -135,4 +136,5 @@ def delayed_now(column: Float[Array, " lag"], by: Array, step: float) -> Array:
     shift = by / step
     whole = jnp.floor(shift)
     taken = jax.lax.dynamic_slice_in_dim(column, column.shape[0] - 3 - whole.astype(int), 4)
-    return sum(w * x for w, x in zip(_spline(1.0 - (shift - whole)), taken, strict=True))
+    a, b, c, d = (w * x for w, x in zip(_spline(1.0 - (shift - whole)), taken, strict=True))
+    return a + b + c + d

@@ -82,7 +82,7 @@ class MetabolicModel(AbstractStateModel):
 
     def _drive(self, params: dict[str, Array], rates: Float[Array, "step channel"], context: observe.Context) -> tuple[Array, ...]:
         weight = context.weight
-        sensitivity = sum(context.window[:, i] * params[f"SI_{w}"] for i, w in enumerate(WINDOWS))
+        sensitivity = sum((context.window[:, i] * params[f"SI_{w}"] for i, w in enumerate(WINDOWS)), jnp.zeros(()))
         meals = [delayed(rates[:, CARBOHYDRATE[w]], params[f"delay_{w}"], self.slot) * 1000.0 / weight for w in WINDOWS]
         basal = jnp.broadcast_to(context.basal, sensitivity.shape)
         return (rates[:, INSULIN] * 1000.0 / weight, *meals, sensitivity, basal * 1000.0 / weight)
@@ -141,7 +141,7 @@ class MetabolicModel(AbstractStateModel):
     def advance(self, params, state, inputs, context, noise):
         """Carry one member over one slot; ``inputs`` hold the last hour too, for meals that come later than logged."""
         window, basal, weight = context.window, context.basal, context.weight
-        sensitivity = sum(window[i] * params[f"SI_{w}"] for i, w in enumerate(WINDOWS))
+        sensitivity = sum((window[i] * params[f"SI_{w}"] for i, w in enumerate(WINDOWS)), jnp.zeros(()))
         meals = [delayed_now(inputs[:, CARBOHYDRATE[w]], params[f"delay_{w}"], self.slot) * 1000.0 / weight for w in WINDOWS]
         drive = (inputs[-1, INSULIN] * 1000.0 / weight, *meals, sensitivity, basal * 1000.0 / weight)
         moved = self.integrator.advance(derivative, jnp.zeros(()), state, drive, params, self.slot)

@@ -44,11 +44,12 @@ class Context(eqx.Module):
 
 
 class Glucose(eqx.Module):
-    """CGM readings of a record in mg/dL, in order of time; ``censored`` as in Series."""
+    """CGM readings of a record in mg/dL, in order of time; ``censored`` as in Series; ``read`` is what stands in the record, beyond the limits too."""
 
     time: np.ndarray
     value: np.ndarray
     censored: np.ndarray
+    read: np.ndarray
 
 
 def glucose(record: PatientRecord) -> Glucose:
@@ -56,14 +57,14 @@ def glucose(record: PatientRecord) -> Glucose:
     parts = [s.current() for s in record.find_series(*CGM)]
     if not parts:
         empty = np.zeros(0)
-        return Glucose(empty.astype(np.int64), empty, empty.astype(int))
+        return Glucose(empty.astype(np.int64), empty, empty.astype(int), empty)
     time = np.concatenate([p.time for p in parts])
     value = np.concatenate([p.values_in("mg/dL", analyte="glucose") for p in parts])
     censored = np.concatenate([p.censored for p in parts]).astype(int)
     order = np.argsort(time, kind="stable")
     time, value, censored = time[order], value[order], censored[order]
     censored = np.where(value <= fixed("sensor_low"), BELOW, np.where(value >= fixed("sensor_high"), ABOVE, censored))
-    return Glucose(time, np.clip(value, fixed("sensor_low"), fixed("sensor_high")) * (censored != EXACT) + value * (censored == EXACT), censored)
+    return Glucose(time, np.where(censored == EXACT, value, np.clip(value, fixed("sensor_low"), fixed("sensor_high"))), censored, value)
 
 
 def _amount(exposure: Exposure, unit: str) -> float | None:
@@ -232,7 +233,7 @@ def domain(record: PatientRecord, now: int) -> Domain:
     """Abstain when the sensor is silent, the record too short, a value impossible, or the person outside the room's context of use."""
     known = glucose(record)
     past = known.time <= now
-    time, value = known.time[past], known.value[past]
+    time, value = known.time[past], known.read[past]
     if len(time) < 2:
         return Domain(AbstentionReason.DATA_TOO_OLD, "fewer than two CGM readings are known")
     cadence = float(np.median(np.diff(time[-min(len(time), 200) :]))) / MINUTE
