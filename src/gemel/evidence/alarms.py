@@ -14,7 +14,7 @@ from gemel.evidence.stream_protocol import Alarm, Recording, Windows
 
 __all__ = ["AlarmCurve", "alarm_curve", "events"]
 
-THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+THRESHOLDS = (0.02, *(round(0.05 + 0.025 * i, 3) for i in range(19)), 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ __all__ = ["Adaptive"]
 
 _FEWEST = 50  # effective draws below which nothing can be said
 _APART, _RIVAL = 2.0, 15.0  # standard deviations between modes; nats below the best one
+_WIDER = 1.3  # of the fitted variance: weighted draws see too little of the tails, and a narrow proposal never finds them
 _LEAST_SHARE = 0.02  # of a component of the mixture: a smaller one is placed anew
 
 
@@ -159,10 +160,10 @@ class _Search:
             centred = self.found - middle
             spread = (centred * u[:, None]).T @ centred / share
             trust = share**2 / np.square(r).sum()
-            trust = trust / (trust + 2 * d)  # few effective draws: lean on what was known
+            trust = trust / (trust + 4 * d)  # few effective draws: lean on what was known
             means[j] = trust * middle + (1 - trust) * means[j]
             known = before.factors[j] @ before.factors[j].T
-            factors[j] = np.linalg.cholesky(trust * spread + (1 - trust) * known + 1e-10 * np.diag(np.diagonal(known)))
+            factors[j] = np.linalg.cholesky(trust * _WIDER * spread + (1 - trust) * known + 1e-10 * np.diag(np.diagonal(known)))
         self.proposals.append(_Mixture(np.maximum(shares, _LEAST_SHARE), means, factors, before.dof))
 
 

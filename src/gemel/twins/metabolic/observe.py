@@ -170,8 +170,9 @@ def observe(model: MetabolicModel, record: PatientRecord, now: int, *, epoch: in
     time, value, censored = known.time[use], known.value[use], known.censored[use]
     if (censored != EXACT).any():
         notes.append(f"{int((censored != EXACT).sum())} reading(s) at the sensor's limits enter as censored")
-    if len(value) >= 12 and np.median(value) < 30:
-        raise DataError("glucose looks like mmol/L read as mg/dL", seen=f"median {np.median(value):.1f} mg/dL", expected="> 30", fix="import the file with its true unit")
+    read = known.read[use]  # before limits: clipped to 40, nothing would look wrong
+    if len(read) >= 12 and np.median(read) < 30:
+        raise DataError("glucose looks like mmol/L read as mg/dL", seen=f"median {np.median(read):.1f} mg/dL", expected="> 30", fix="import the file with its true unit")
     found, counts = events(record, epoch)
     if counts["meals of unknown size"]:
         notes.append(f"{counts['meals of unknown size']} meal(s) of unknown size are left to unannounced appearance")

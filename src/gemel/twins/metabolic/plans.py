@@ -74,7 +74,7 @@ def refusal(
         return f"{on_board + bolus:.1f} U would be on board; at most {w.insulin_on_board:.1f} U"
     if basal > w.basal_factor * programmed:
         return f"basal {basal:.2f} U/h is more than {w.basal_factor:g} times the programmed {programmed:.2f} U/h"
-    if (bolus > 0 or basal > 0) and not forecast_low >= w.low_threshold and basal + bolus > 0 and (bolus > 0 or basal > programmed):
+    if (bolus > 0 or basal > programmed) and not w.low_threshold <= forecast_low < np.inf:
         return f"the {w.low_quantile:.0%} forecast is {forecast_low:.0f} mg/dL within {w.low_within:.0f} min: no more insulin"
     return None
 
