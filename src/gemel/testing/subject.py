@@ -15,6 +15,7 @@ from gemel.core.time import MINUTE
 from gemel.engine import serialise
 from gemel.engine.forecast import Forecast, forecast
 from gemel.engine.infer.base import AbstractMethod
+from gemel.engine.infer.ladder import Ladder
 from gemel.engine.keys import stream
 from gemel.engine.model import AbstractModel, Observed
 from gemel.engine.room import Room
@@ -54,8 +55,8 @@ class Subject:
 
     @cached_property
     def methods(self) -> dict[str, type[AbstractMethod]]:
-        """Methods by name, for loading a stored twin."""
-        return {self.method.name: type(self.method)}
+        """Methods by name, for loading a stored twin; of a ladder, its rungs."""
+        return _classes(self.method)
 
     @cached_property
     def evidence(self) -> ModuleType:
@@ -116,6 +117,12 @@ class Subject:
         series = tuple(s.between(-(2**62), then + 1) for s in self.record.series)
         exposures: tuple[Exposure, ...] = tuple(e for e in self.record.exposures if e.start <= then)
         return self.record.model_copy(update={"series": tuple(s for s in series if len(s)), "exposures": exposures}), then
+
+
+def _classes(method: AbstractMethod) -> dict[str, type[AbstractMethod]]:
+    if isinstance(method, Ladder):
+        return {name: made for rung in method.rungs for name, made in _classes(rung).items()}
+    return {method.name: type(method)}
 
 
 def fingerprint(twin: Twin) -> list[np.ndarray]:

@@ -7,7 +7,8 @@ from _glucose import MINUTE, person
 from gemel.core.advice import AbstentionReason
 from gemel.core.code import Code
 from gemel.core.errors import DataError
-from gemel.core.record import Finding
+from gemel.core.manifest import manifest_of
+from gemel.core.record import Exposure, Finding, Quantity
 from gemel.core.series import ABOVE, BELOW, EXACT, Series
 from gemel.twins.metabolic import observe
 from gemel.twins.metabolic.model import MetabolicModel
@@ -121,6 +122,26 @@ def test_findings_outside_the_context_of_use_abstain(record, snomed, word):
     assert word in found.sentence
     later = record.with_facts(Finding(code=Code(system="snomed", code=snomed), time=now + 60 * MINUTE))
     assert observe.domain(later, now).reason is None
+
+
+def test_amounts_out_of_range_abstain(record):
+    now = now_of(record)
+    for code, value, unit in ((observe.CARBOHYDRATE, 201.0, "g"), (observe.FAST, 50.5, "[iU]")):
+        dose = Exposure(code=code, quantity=Quantity(value=value, unit=unit), start=now - 60 * MINUTE)
+        found = observe.domain(record.with_facts(dose), now)
+        assert found.reason == AbstentionReason.OUT_OF_DOMAIN
+        assert unit in found.sentence
+        old = Exposure(code=code, quantity=Quantity(value=value, unit=unit), start=now - 73 * 60 * MINUTE)
+        assert observe.domain(record.with_facts(old), now).reason is None, "calibration does not read it any more"
+    rate = Exposure(code=observe.FAST, quantity=Quantity(value=60.0, unit="[iU]/d"), start=now - 60 * MINUTE, end=now)
+    assert observe.domain(record.with_facts(rate), now).reason is None, "a rate is no single dose"
+    heavy = record.with_facts(Series(code=observe.WEIGHT, unit="kg", time=[now - MINUTE], value=[300.0]))
+    assert observe.domain(heavy, now).reason == AbstentionReason.OUT_OF_DOMAIN
+
+
+def test_manifest_and_domain_tell_the_same_limits():
+    found = {spec.name: spec.domain for spec in manifest_of("metabolic").inputs if spec.domain}
+    assert found == {"glucose": (39.0, 500.0), "carbohydrate": (0.0, 200.0), "fast insulin": (0.0, 50.0), "body weight": (15.0, 250.0)}
 
 
 def test_a_young_child_abstains():

@@ -23,6 +23,7 @@ from gemel.engine.diagnostics import PSIS_LIMIT, psis
 from gemel.engine.infer import lanes
 from gemel.engine.infer.base import AbstractLeastSquaresTarget, AbstractMethod, AbstractTarget, Inference
 from gemel.engine.infer.levenberg import LevenbergMarquardt, value_and_jacobian
+from gemel.engine.infer.moves import evolve
 from gemel.engine.infer.quasi_newton import QuasiNewton
 from gemel.engine.keys import stream
 from gemel.engine.posterior import Ensemble
@@ -177,6 +178,7 @@ class Adaptive(AbstractMethod):
     components : of the mixture, at most.
     dof : degrees of freedom of the proposals.
     kept : equally weighted draws in the result.
+    moves : how often each of them moves by differential evolution afterwards (see ``moves.py``): slower, and right where the weights are not.
     """
 
     starts: int = eqx.field(static=True, default=8)
@@ -187,6 +189,7 @@ class Adaptive(AbstractMethod):
     components: int = eqx.field(static=True, default=6)
     dof: float = eqx.field(static=True, default=5.0)
     kept: int = eqx.field(static=True, default=400)
+    moves: int = eqx.field(static=True, default=0)
 
     @property
     def name(self):
@@ -196,7 +199,8 @@ class Adaptive(AbstractMethod):
     @property
     def validity(self):
         """When it is exact."""
-        return "asymptotically exact: adaptive importance sampling, Pareto k in the result"
+        moved = f", then {self.moves} moves of each draw that leave the posterior as it is" if self.moves else ""
+        return f"asymptotically exact: adaptive importance sampling, Pareto k in the result{moved}"
 
     def run(self, target: AbstractTarget, *, key: PRNGKeyArray, progress: Progress | None = None) -> Inference:
         """Infer the posterior of one target."""
@@ -238,7 +242,21 @@ class Adaptive(AbstractMethod):
             if r + 1 < self.rounds:
                 for i in waiting:
                     searches[i].improve()
-        return [self._conclude(searches.get(i), int(converged[i]), keys[i], cancelled, len(targets.names)) for i in range(patients)]
+        kept = {i: self._resample(s, keys[i]) for i, s in searches.items() if len(s.weights)}
+        accepted = dict.fromkeys(kept, np.nan)
+        if self.moves and kept:
+            who = np.array(list(kept))
+            data = np.stack([np.asarray(jax.random.key_data(stream(keys[i], "moves"))) for i in who])
+            moved, share = lanes.chunked(evolve, (lanes.rows(targets, who), np.stack(list(kept.values())), data), size, (jnp.asarray(self.moves),))
+            kept, accepted = dict(zip(who, moved, strict=True)), dict(zip(who, share, strict=True))
+        return [
+            self._conclude(searches.get(i), kept.get(i), accepted.get(i, np.nan), int(converged[i]), cancelled, len(targets.names))
+            for i in range(patients)
+        ]
+
+    def _resample(self, search: _Search, key: PRNGKeyArray) -> np.ndarray:
+        chosen = Ensemble(jnp.asarray(search.found), jnp.asarray(search.weights)).draw(self.kept, key=stream(key, "kept"))
+        return np.asarray(chosen)
 
     def _begin(self, targets: AbstractTarget, keys: PRNGKeyArray, progress: Progress | None) -> tuple[list[_Mixture | None], np.ndarray, bool]:
         """Return a mixture over each patient's modes (none where no start was finite), and how many starts converged."""
@@ -275,13 +293,14 @@ class Adaptive(AbstractMethod):
             np.append(shares / shares.sum(), np.zeros(spare)), np.array(means + means[:1] * spare), np.array(factors + factors[:1] * spare), self.dof
         )
 
-    def _conclude(self, search: _Search | None, converged: int, key: PRNGKeyArray, cancelled: bool, size: int) -> Inference:
-        if search is None or not len(search.weights):
+    def _conclude(
+        self, search: _Search | None, kept: np.ndarray | None, accepted: float, converged: int, cancelled: bool, size: int
+    ) -> Inference:
+        if search is None or kept is None:
             status = Status.CANCELLED if cancelled else Status.NOT_FINITE
             nothing = Ensemble.equal(jnp.full((self.kept, size), jnp.nan))
             return Inference(nothing, {"psis_k": np.inf, "ess": 0.0, "starts_converged": converged}, int(status), self.name, self.validity)
-        chosen = Ensemble(jnp.asarray(search.found), jnp.asarray(search.weights)).draw(self.kept, key=stream(key, "kept"))
-        status = Status.OK if search.k <= PSIS_LIMIT else Status.PSIS_TOO_HEAVY
+        status = Status.OK if search.k <= PSIS_LIMIT or self.moves else Status.PSIS_TOO_HEAVY
         if search.ess < _FEWEST:
             status = worst(status, Status.ESS_TOO_LOW)
         diagnostics = {
@@ -291,5 +310,6 @@ class Adaptive(AbstractMethod):
             "components": int((search.proposals[-1].shares > 0).sum()),
             "draws_not_finite": int((~np.isfinite(search.density)).sum()),
             "starts_converged": converged,
+            "moves_accepted": float(accepted),
         }
-        return Inference(Ensemble.equal(chosen), diagnostics, int(status), self.name, self.validity, search.log_evidence)
+        return Inference(Ensemble.equal(jnp.asarray(kept)), diagnostics, int(status), self.name, self.validity, search.log_evidence)

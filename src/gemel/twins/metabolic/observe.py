@@ -250,10 +250,28 @@ def domain(record: PatientRecord, now: int) -> Domain:
     age_years = record.demographics.age
     if age_years is not None and age_years < 6:
         return Domain(AbstentionReason.OUT_OF_DOMAIN, f"age {age_years:.0f} years; the room is for six years and older")
+    too_much = _too_much(record, now)
+    if too_much is not None:
+        return Domain(AbstentionReason.OUT_OF_DOMAIN, too_much)
     for finding in record.findings:
         if finding.code in _EXCLUDED and finding.time <= now:
             return Domain(AbstentionReason.OUT_OF_DOMAIN, f"{_EXCLUDED[finding.code]} is outside the room's context of use")
     return Domain()
+
+
+def _too_much(record: PatientRecord, now: int) -> str | None:
+    """Say which amount of the time that calibration reads, or of what is announced, lies outside what the manifest accepts."""
+    for code, unit, most in ((CARBOHYDRATE, "g", 200.0), (FAST, "[iU]", 50.0)):
+        for exposure in record.find_exposures(code):
+            if exposure.quantity is None or exposure.end < now - HISTORY_HOURS * HOUR or not is_convertible(exposure.quantity.unit, unit):
+                continue
+            amount = exposure.quantity.in_unit(unit)
+            if not 0.0 <= amount <= most:
+                return f"{amount:.0f} {unit} at {iso(exposure.start)} lie outside 0 to {most:.0f} {unit}"
+    weight = _weight(record)
+    if not 15.0 <= weight <= 250.0:
+        return f"a body weight of {weight:.0f} kg lies outside 15 to 250 kg"
+    return None
 
 
 _EXCLUDED = {
