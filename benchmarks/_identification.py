@@ -234,7 +234,12 @@ class PeerObjective(AbstractLeastSquaresTarget):
         sensitivity = sum(self.window[:, i] * p[f"SI_{w}"] for i, w in enumerate(WINDOWS))
         basal = jnp.broadcast_to(self.basal, sensitivity.shape)
         path = published_path(p, (self.rates[:, 0], *meals, sensitivity, basal), self.first)
-        gaps = [jnp.log(p["ka2"] / p["kd"]), *(jnp.log(p[f"kabs_{w}"] / p["kempt"]) for w in WINDOWS), jnp.log(p["kd"]), jnp.log(p["kempt"])]
+        gaps = [
+            jnp.log(p["ka2"] / p["kd"]),
+            *(jnp.log(p[f"kabs_{w}"] / p["kempt"]) for w in WINDOWS),
+            jnp.log(p["kd"]),
+            jnp.log(p["kempt"]),
+        ]
         walls = jnp.sqrt(2.0 * jax.nn.softplus(jnp.stack(gaps) / self.width) + 1e-200)
         return jnp.concatenate([(path[CADENCE - 1 :: CADENCE] - self.glucose) / SENSOR_SD, walls])
 
@@ -264,7 +269,12 @@ class PeerObjective(AbstractLeastSquaresTarget):
 
     def unconstrain(self, p: dict[str, jax.Array]) -> jax.Array:
         """Undo ``constrain``."""
-        kinds = {"Gb": lambda x: x, "p2": jnp.sqrt, "delay": lambda x: jax.scipy.special.logit(x / 60), "SI": lambda x: jnp.log(x / SI_MODE)}
+        kinds = {
+            "Gb": lambda x: x,
+            "p2": jnp.sqrt,
+            "delay": lambda x: jax.scipy.special.logit(x / 60),
+            "SI": lambda x: jnp.log(x / SI_MODE),
+        }
         return jnp.stack([kinds.get(n.split("_")[0], jnp.log)(p[n]) for n in self.names])
 
     def start(self, *, key):
@@ -297,7 +307,9 @@ def rows_of(day: Day) -> list[dict[str, Any]]:
                 label, carbohydrate = letter, grams / 15
         for t, units in day.boluses:
             bolus += units / CADENCE if t == minute else 0.0
-        rows.append({"minute": START + minute, "glucose": glucose, "cho": carbohydrate, "cho_label": label, "bolus": bolus, "basal": day.basal})
+        rows.append(
+            {"minute": START + minute, "glucose": glucose, "cho": carbohydrate, "cho_label": label, "bolus": bolus, "basal": day.basal}
+        )
     return rows
 
 

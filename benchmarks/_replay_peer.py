@@ -64,10 +64,19 @@ def main() -> None:
         options = {"maxiter": 100_000, "maxfev": task["evaluations"], "disp": False}
         with np.errstate(all="ignore"):
             found = minimize(model.neg_log_posterior, np.asarray(first, float), method="Powell", args=(data,), options=options)
-        row = {"value": float(found.fun), "evaluations": int(found.nfev), "cpu_s": time.process_time() - begin, "converged": bool(found.success)}
+        row = {
+            "value": float(found.fun),
+            "evaluations": int(found.nfev),
+            "cpu_s": time.process_time() - begin,
+            "converged": bool(found.success),
+        }
         row["x"] = {n: float(v) for n, v in zip(names, found.x, strict=True)}
         out["starts"].append(row)
-        print(f"peer start {i + 1}/{task['starts']}: {row['value']:.3f} after {row['evaluations']} evaluations, {row['cpu_s']:.1f} CPU-s", file=sys.stderr, flush=True)
+        print(
+            f"peer start {i + 1}/{task['starts']}: {row['value']:.3f} after {row['evaluations']} evaluations, {row['cpu_s']:.1f} CPU-s",
+            file=sys.stderr,
+            flush=True,
+        )
     Path(sys.argv[2]).write_text(json.dumps(out))
 
 

@@ -139,7 +139,10 @@ def calibrating(args: argparse.Namespace, results: Results) -> dict[str, Any]:
     """Rank the truths of simulated people, a hundred at a time."""
     model = day.identification_model(barrier=BARRIER)
     for first in range(0, args.people, CHUNK):
-        name, settings = f"coverage {first}", {"seed": args.seed, "chunk": CHUNK, "barrier": BARRIER, "methods": {k: repr(m) for k, m in methods().items()}}
+        name, settings = (
+            f"coverage {first}",
+            {"seed": args.seed, "chunk": CHUNK, "barrier": BARRIER, "methods": {k: repr(m) for k, m in methods().items()}},
+        )
         if results.get(name, settings) is not None:
             continue
         days, share = day.simulate(model, CHUNK, seed=args.seed, first=1000 + first)
@@ -229,10 +232,16 @@ def maximise(objective: day.PeerObjective, key: jax.Array) -> tuple[dict[str, fl
     corners = [[int(np.clip(np.floor(d) + ((c >> i) & 1), 0, 59)) for i, d in enumerate(delays)] for c in range(8)]
     held = day.held(objective)
     stacked = lanes.stack([eqx.tree_at(lambda t: t.whole, held, np.array(c, float)) for c in corners])
-    best = lanes.multistart(_held_step, LevenbergMarquardt().init, stacked, np.tile(z, (8, 1, 1)), iterations=100, halving=False, sizes=(8,))
+    best = lanes.multistart(
+        _held_step, LevenbergMarquardt().init, stacked, np.tile(z, (8, 1, 1)), iterations=100, halving=False, sizes=(8,)
+    )
     winner = int(np.nanargmin(best.values[:, 0]))
     values = {k: float(v) for k, v in held.constrain(jnp.asarray(best.points[winner, 0])).items()}
-    return values | {f"delay_{w}": float(c) for w, c in zip(day.WINDOWS, corners[winner], strict=True)}, float(best.values[winner, 0]), found
+    return (
+        values | {f"delay_{w}": float(c) for w, c in zip(day.WINDOWS, corners[winner], strict=True)},
+        float(best.values[winner, 0]),
+        found,
+    )
 
 
 def comparing(args: argparse.Namespace) -> dict[str, Any]:
@@ -254,7 +263,14 @@ def comparing(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         task, answer = Path(folder) / "in.json", Path(folder) / "out.json"
         points = {"ours": point, "room": room_point, "truth": truth}
-        settings = {"rows": day.rows_of(person), "weight": person.weight, "starts": args.peer_starts, "evaluations": 100_000, "points": points, "seed": 1}
+        settings = {
+            "rows": day.rows_of(person),
+            "weight": person.weight,
+            "starts": args.peer_starts,
+            "evaluations": 100_000,
+            "points": points,
+            "seed": 1,
+        }
         task.write_text(json.dumps(settings))
         script = Path(__file__).with_name("_replay_peer.py")
         subprocess.run([args.peer_python, str(script), str(task), str(answer)], check=True, env={**os.environ, "PYTHONPATH": ""})
@@ -264,12 +280,19 @@ def comparing(args: argparse.Namespace) -> dict[str, Any]:
     measured = float(sum(s["cpu_s"] for s in peer["starts"]))
     return {
         "peer_version": peer["version"],
-        "peer_negative_log_posterior": {"its own best": best, "our point": peer["points"]["ours"], "the room's own MAP": peer["points"]["room"], "truth": peer["points"]["truth"]},
+        "peer_negative_log_posterior": {
+            "its own best": best,
+            "our point": peer["points"]["ours"],
+            "the room's own MAP": peer["points"]["room"],
+            "truth": peer["points"]["truth"],
+        },
         "peer_starts": [{k: s[k] for k in ("value", "evaluations", "cpu_s", "converged")} for s in peer["starts"]],
         "peer_cpu_s_measured": measured,
         "peer_cpu_s_per_start": per_start,
         "peer_cpu_s_128_starts": per_start * 128,
-        "peer_128_is": "measured" if len(peer["starts"]) == 128 else f"computed: 128 times the mean of {len(peer['starts'])} measured starts",
+        "peer_128_is": "measured"
+        if len(peer["starts"]) == 128
+        else f"computed: 128 times the mean of {len(peer['starts'])} measured starts",
         "peer_evaluations_per_cpu_s": 1 / peer["evaluation_cpu_s"],
         "ours_cpu_s": spent[1],
         "ours_cpu_s_to_compile": spent[0] - spent[1],
@@ -289,7 +312,9 @@ def report(stages: dict[str, Any], args: argparse.Namespace) -> list[str]:
             print(f"  {label:38} {e['median']:.4f} {e['largest']:.4f}")
     if "time" in stages:
         t = stages["time"]
-        print(f"16 starts + Laplace, batch of {args.batch}: {t['cpu_s_per_person']:.3f} CPU-s per person; compilation {t['cpu_s_to_compile']:.0f} CPU-s once")
+        print(
+            f"16 starts + Laplace, batch of {args.batch}: {t['cpu_s_per_person']:.3f} CPU-s per person; compilation {t['cpu_s_to_compile']:.0f} CPU-s once"
+        )
         missed += ["seconds per person"] if t["cpu_s_per_person"] >= FLOORS["seconds"] else []
     if "coverage" in stages:
         for label in methods():
@@ -299,7 +324,9 @@ def report(stages: dict[str, Any], args: argparse.Namespace) -> list[str]:
                 if who not in c:
                     continue
                 shares = c[who]["coverage_90"]
-                print(f"  {who} ({c[who]['people']}): p {c[who]['p_after_holm']:.4f} after Holm (worst: {', '.join(c[who]['worst'])}); coverage of 90 % intervals:")
+                print(
+                    f"  {who} ({c[who]['people']}): p {c[who]['p_after_holm']:.4f} after Holm (worst: {', '.join(c[who]['worst'])}); coverage of 90 % intervals:"
+                )
                 print("   ", ", ".join(f"{n} {v:.3f}" for n, v in shares.items()))
         c = stages["coverage"]["adaptive"]["all"]
         missed += ["coverage " + n for n, v in c["coverage_90"].items() if not 0.85 <= v <= 0.95]
@@ -307,19 +334,34 @@ def report(stages: dict[str, Any], args: argparse.Namespace) -> list[str]:
     if "nuts" in stages:
         for i, r in enumerate(stages["nuts"]["people"]):
             goal = "not reached" if r["cpu_s_to_400"] is None else f"{r['cpu_s_to_400']:.0f} CPU-s to 400"
-            print(f"nuts, person {i + 1}: {r['cpu_s']:.0f} CPU-s, least effective size {r['least_ess']:.0f} ({goal}), R-hat {r['rhat']:.3f}, {r['leapfrogs']} leapfrogs")
-            missed += [f"nuts person {i + 1}"] if r["cpu_s_to_400"] is None or r["cpu_s_to_400"] > FLOORS["nuts seconds"] or r["rhat"] > 1.05 else []
+            print(
+                f"nuts, person {i + 1}: {r['cpu_s']:.0f} CPU-s, least effective size {r['least_ess']:.0f} ({goal}), R-hat {r['rhat']:.3f}, {r['leapfrogs']} leapfrogs"
+            )
+            missed += (
+                [f"nuts person {i + 1}"]
+                if r["cpu_s_to_400"] is None or r["cpu_s_to_400"] > FLOORS["nuts seconds"] or r["rhat"] > 1.05
+                else []
+            )
     if "peer" not in stages:
         print("py_replay_bg: not run (--peer-python)")
         return missed
     p = stages["peer"]
-    print(f"py_replay_bg {p['peer_version']}, negative log posterior by its own code: " + ", ".join(f"{k} {v:.3f}" for k, v in p["peer_negative_log_posterior"].items()))
-    print(f"  its starts, measured: {p['peer_cpu_s_measured']:.1f} CPU-s for {len(p['peer_starts'])}; 128 starts {p['peer_cpu_s_128_starts']:.0f} CPU-s ({p['peer_128_is']})")
-    print(f"  ours, 16 starts of its objective + Laplace, one person alone: {p['ours_cpu_s']:.2f} CPU-s; compilation {p['ours_cpu_s_to_compile']:.0f} CPU-s once")
+    print(
+        f"py_replay_bg {p['peer_version']}, negative log posterior by its own code: "
+        + ", ".join(f"{k} {v:.3f}" for k, v in p["peer_negative_log_posterior"].items())
+    )
+    print(
+        f"  its starts, measured: {p['peer_cpu_s_measured']:.1f} CPU-s for {len(p['peer_starts'])}; 128 starts {p['peer_cpu_s_128_starts']:.0f} CPU-s ({p['peer_128_is']})"
+    )
+    print(
+        f"  ours, 16 starts of its objective + Laplace, one person alone: {p['ours_cpu_s']:.2f} CPU-s; compilation {p['ours_cpu_s_to_compile']:.0f} CPU-s once"
+    )
     values = p["peer_negative_log_posterior"]
     missed += ["log posterior worse than the peer's"] if values["our point"] > values["its own best"] + 1e-6 else []
     print(f"ratio per start: {p['ratio_per_start']:.1f} (floor {FLOORS['ratio per start']:.0f})")
-    print(f"ratio end to end, against 128 starts {p['peer_128_is'].split(':')[0]}: {p['ratio_end_to_end']:.1f} (floor {FLOORS['ratio end to end']:.0f})")
+    print(
+        f"ratio end to end, against 128 starts {p['peer_128_is'].split(':')[0]}: {p['ratio_end_to_end']:.1f} (floor {FLOORS['ratio end to end']:.0f})"
+    )
     missed += [k for k, v in (("ratio per start", p["ratio_per_start"]), ("ratio end to end", p["ratio_end_to_end"])) if v < FLOORS[k]]
     return missed
 
@@ -342,7 +384,10 @@ def main() -> int:
     plan = {
         "accuracy": (lambda: accuracy(args), common),
         "time": (lambda: timing(args), common | {"batch": args.batch}),
-        "coverage": (lambda: calibrating(args, results), common | {"people": args.people, "methods": {k: repr(m) for k, m in methods().items()}}),
+        "coverage": (
+            lambda: calibrating(args, results),
+            common | {"people": args.people, "methods": {k: repr(m) for k, m in methods().items()}},
+        ),
         "nuts": (lambda: sampling(args), common),
         "peer": (lambda: comparing(args), common | {"starts": args.peer_starts}),
     }

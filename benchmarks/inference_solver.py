@@ -30,7 +30,10 @@ def _inputs() -> np.ndarray:
 
 def _parameters(n: int) -> np.ndarray:
     rng = np.random.default_rng(0)
-    return np.stack([0.028 * np.exp(0.2 * rng.normal(size=n)), 0.025 * np.exp(0.2 * rng.normal(size=n)), 1.3e-5 * np.exp(0.2 * rng.normal(size=n))], axis=1)
+    return np.stack(
+        [0.028 * np.exp(0.2 * rng.normal(size=n)), 0.025 * np.exp(0.2 * rng.normal(size=n)), 1.3e-5 * np.exp(0.2 * rng.normal(size=n))],
+        axis=1,
+    )
 
 
 def _scipy(parameters: np.ndarray, method: str, rtol: float) -> np.ndarray:
@@ -77,22 +80,43 @@ def solvers(people: int) -> dict[str, Any]:
     few = parameters[:5]
     reference = _scipy(few, "DOP853", 1e-12)
     rows = []
-    for name, choices in (("fixed-step RK4 in lax.scan", [RK4(n) for n in (1, 2, 4)]), ("diffrax Tsit5", [Adaptive(rtol=r, atol=r * 1e-2) for r in (1e-4, 1e-6, 1e-8)])):
+    for name, choices in (
+        ("fixed-step RK4 in lax.scan", [RK4(n) for n in (1, 2, 4)]),
+        ("diffrax Tsit5", [Adaptive(rtol=r, atol=r * 1e-2) for r in (1e-4, 1e-6, 1e-8)]),
+    ):
         for choice in choices:
             path, seconds, compiled = _ours(parameters, choice)
             error = float(np.abs(path[:5] - reference).max())
             if error < GOAL:
-                rows.append({"solver": name, "setting": repr(choice), "error": error, "solves_per_cpu_s": people / seconds, "compile_cpu_s": compiled})
+                rows.append(
+                    {
+                        "solver": name,
+                        "setting": repr(choice),
+                        "error": error,
+                        "solves_per_cpu_s": people / seconds,
+                        "compile_cpu_s": compiled,
+                    }
+                )
                 break
         else:
-            rows.append({"solver": name, "setting": "none reached the goal", "error": error, "solves_per_cpu_s": None, "compile_cpu_s": compiled})
+            rows.append(
+                {"solver": name, "setting": "none reached the goal", "error": error, "solves_per_cpu_s": None, "compile_cpu_s": compiled}
+            )
     for method in ("RK45", "LSODA"):
         for rtol in (1e-4, 1e-6, 1e-8):
             begin = time.process_time()
             path = _scipy(few, method, rtol)
             seconds, error = time.process_time() - begin, float(np.abs(path - reference).max())
             if error < GOAL:
-                rows.append({"solver": f"scipy {method}", "setting": f"rtol {rtol:g}", "error": error, "solves_per_cpu_s": len(few) / seconds, "compile_cpu_s": 0.0})
+                rows.append(
+                    {
+                        "solver": f"scipy {method}",
+                        "setting": f"rtol {rtol:g}",
+                        "error": error,
+                        "solves_per_cpu_s": len(few) / seconds,
+                        "compile_cpu_s": 0.0,
+                    }
+                )
                 break
     return {"people": people, "rows": rows}
 
@@ -118,7 +142,12 @@ def commands() -> list[dict[str, Any]]:
             seconds = []
             for _ in range(2):
                 before = os.times()
-                subprocess.run([sys.executable, "-m", "gemel.cli", "--no-worker", *arguments], capture_output=True, check=False, env=os.environ | {"XDG_CACHE_HOME": folder})
+                subprocess.run(
+                    [sys.executable, "-m", "gemel.cli", "--no-worker", *arguments],
+                    capture_output=True,
+                    check=False,
+                    env=os.environ | {"XDG_CACHE_HOME": folder},
+                )
                 after = os.times()
                 seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
             found.append({"command": "gemel " + " ".join(command), "first": seconds[0], "second": seconds[1]})
@@ -142,12 +171,17 @@ def main() -> int:
         told["commands"] = commands()
         print("\nCPU-seconds of a start, empty compile cache, then again")
         for c in told["commands"]:
-            print(f"{c['command']:60s}{'-' if c['first'] is None else format(c['first'], '8.2f')}{'' if c['second'] is None else format(c['second'], '8.2f')}")
+            print(
+                f"{c['command']:60s}{'-' if c['first'] is None else format(c['first'], '8.2f')}{'' if c['second'] is None else format(c['second'], '8.2f')}"
+            )
     if options.json:
         options.json.write_text(json.dumps(told, indent=1))
     rates = {r["solver"]: r["solves_per_cpu_s"] for r in told["solvers"]["rows"]}
     ours = rates["fixed-step RK4 in lax.scan"]
-    print("\nsolves per CPU-second, ours / peer: " + ", ".join(f"{k} {ours / v:.1f}" for k, v in rates.items() if v and ours and v is not ours))
+    print(
+        "\nsolves per CPU-second, ours / peer: "
+        + ", ".join(f"{k} {ours / v:.1f}" for k, v in rates.items() if v and ours and v is not ours)
+    )
     return 0
 
 

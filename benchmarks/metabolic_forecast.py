@@ -39,8 +39,12 @@ def run(name: str, *, peers: bool) -> dict[str, Any]:
 
 
 def show(told: dict[str, Any]) -> None:
-    print(f"\n{told['set']}: {told['people']} people, {told['recordings']} recordings, windows {told['windows']}, {told['cpu_seconds']} CPU-s")
-    print(f"{'forecaster':22s}{'min':>5s}{'RMSE':>8s}{'median':>8s}{'MAE':>7s}{'CRPS':>7s}{'90 %':>7s}{'<70':>7s}{'70-180':>8s}{'>180':>7s}{'person':>8s}{'width':>7s}{'gain %':>8s}  95 % interval")
+    print(
+        f"\n{told['set']}: {told['people']} people, {told['recordings']} recordings, windows {told['windows']}, {told['cpu_seconds']} CPU-s"
+    )
+    print(
+        f"{'forecaster':22s}{'min':>5s}{'RMSE':>8s}{'median':>8s}{'MAE':>7s}{'CRPS':>7s}{'90 %':>7s}{'<70':>7s}{'70-180':>8s}{'>180':>7s}{'person':>8s}{'width':>7s}{'gain %':>8s}  95 % interval"
+    )
     for r in told["rows"]:
         bands = "".join(f"{'-' if b is None else format(b, '.3f'):>{w}s}" for b, w in zip(r["coverage90_bands"], (7, 8, 7), strict=True))
         low, high = r["gain_rmse_interval"]
@@ -49,7 +53,9 @@ def show(told: dict[str, Any]) -> None:
             f"{r['coverage90_median_person']:8.3f}{r['width90']:7.1f}{r['gain_rmse']:8.1f}  [{low}, {high}]"
         )
     for who, a in told["alarms"].items():
-        print(f"alarm, {who}: {a['events']} events in {a['days']} days, sensitivity {a['sensitivity']:.2f} at {a['false_alarms_per_day']:.2f} false alarms a day")
+        print(
+            f"alarm, {who}: {a['events']} events in {a['days']} days, sensitivity {a['sensitivity']:.2f} at {a['false_alarms_per_day']:.2f} false alarms a day"
+        )
 
 
 def main() -> int:

@@ -29,11 +29,17 @@ def person(seed=0, *, days=4.0, step=15, name=None, age=40.0):
             value = value + 1.6 * amount * since * np.exp(-since) - 2.2 * amount * (since / 3) ** 2 * np.exp(-since / 1.5)
             start = START + at * MINUTE
             facts.append(Exposure(code=observe.CARBOHYDRATE, quantity=Quantity(value=amount, unit="g"), start=start, source="diary"))
-            facts.append(Exposure(code=observe.FAST, quantity=Quantity(value=round(amount / 12, 1), unit="[iU]"), start=start, source="diary"))
+            facts.append(
+                Exposure(code=observe.FAST, quantity=Quantity(value=round(amount / 12, 1), unit="[iU]"), start=start, source="diary")
+            )
     noise = np.zeros(len(minute))
     for i in range(1, len(minute)):
         noise[i] = 0.9 * noise[i - 1] + rng.normal(0, 5.0)
     series = Series(
-        code=observe.CGM[0], unit="mg/dL", time=START + minute.astype(np.int64) * MINUTE, value=np.clip(value + noise, 45, 380), source="sensor"
+        code=observe.CGM[0],
+        unit="mg/dL",
+        time=START + minute.astype(np.int64) * MINUTE,
+        value=np.clip(value + noise, 45, 380),
+        source="sensor",
     )
     return PatientRecord(id=name or f"made-{seed}", demographics=Demographics(age=age)).with_facts(series, *facts)

@@ -40,7 +40,9 @@ def room(twin: str) -> Room:
     """
     found = entry_point(twin).load()
     if not isinstance(found, Room) or found.id != twin:
-        raise ManifestError(f"the entry point of {twin!r} must name a gemel.engine.room.Room of that id", seen=getattr(found, "id", type(found).__name__))
+        raise ManifestError(
+            f"the entry point of {twin!r} must name a gemel.engine.room.Room of that id", seen=getattr(found, "id", type(found).__name__)
+        )
     return found
 
 
@@ -78,7 +80,9 @@ def forecast(twin: Twin, plan: Plan | None, times: Sequence[Instant] | np.ndarra
     return _forecast.forecast(twin, plan, _times(times), n=n, key=_key(key))
 
 
-def compare(twin: Twin, plans: Mapping[str, Plan | None], times: Sequence[Instant] | np.ndarray, *, n: int = 256, key: PRNGKeyArray | int) -> Comparison:
+def compare(
+    twin: Twin, plans: Mapping[str, Plan | None], times: Sequence[Instant] | np.ndarray, *, n: int = 256, key: PRNGKeyArray | int
+) -> Comparison:
     """Forecast several plans under the same draws and noise; see :func:`gemel.engine.forecast.compare`."""
     return _forecast.compare(twin, plans, _times(times), n=n, key=_key(key))
 

@@ -129,7 +129,9 @@ def test_diagnose_shows_gates_and_what_the_prior_says(gemel, twin_file):
     assert "every gate passed" in gemel("diagnose", twin_file).out
 
 
-@pytest.mark.parametrize("method", ["laplace", "importance", "eki", "ladder", *(pytest.param(m, marks=pytest.mark.slow) for m in ("adaptive", "smc"))])
+@pytest.mark.parametrize(
+    "method", ["laplace", "importance", "eki", "ladder", *(pytest.param(m, marks=pytest.mark.slow) for m in ("adaptive", "smc"))]
+)
 def test_methods_by_name_are_stored_with_the_twin(gemel, people, method):
     told = gemel("calibrate", "toy-growth", people, "--id", FIRST, "--method", method, "-o", "m.twin", "--json").json()
     assert told["method"].startswith({"importance": "laplace", "ladder": "ladder: laplace"}.get(method, method))

@@ -68,7 +68,9 @@ def test_apply_between_before_and_beyond_horizons():
     assert np.allclose(np.quantile(out[:, 1], LEVELS), halfway, atol=0.3)  # as above
     assert np.median(out[:, 2]) == pytest.approx(given.quantiles[-1, 49], abs=1e-9)
     size = np.subtract(*np.quantile(out[:, 2], [0.9, 0.1]))
-    assert size == pytest.approx(given.quantiles[-1, 89] - given.quantiles[-1, 9], rel=1e-6), "beyond the last horizon never narrower than there"
+    assert size == pytest.approx(given.quantiles[-1, 89] - given.quantiles[-1, 9], rel=1e-6), (
+        "beyond the last horizon never narrower than there"
+    )
 
 
 @pytest.mark.parametrize("observed", [-2.0, -0.5, 0.0, 1.0, 2.5])

@@ -30,8 +30,12 @@ def test_counts_and_events():
     y = np.array([0.0, 3.0, 11.0])
     assert np.allclose(lk.poisson(y, np.array([0.5, 2.0, 9.0])), stats.poisson.logpmf(y, [0.5, 2.0, 9.0]), rtol=1e-10)
     mean, dispersion = np.array([0.5, 2.0, 9.0]), 3.0
-    assert np.allclose(lk.negative_binomial(y, mean, dispersion), stats.nbinom.logpmf(y, dispersion, dispersion / (dispersion + mean)), rtol=1e-10)
-    assert np.allclose(lk.bernoulli(np.array([0.0, 1.0]), np.array([0.3, -2.0])), stats.bernoulli.logpmf([0, 1], 1 / (1 + np.exp([-0.3, 2.0]))), rtol=1e-10)
+    assert np.allclose(
+        lk.negative_binomial(y, mean, dispersion), stats.nbinom.logpmf(y, dispersion, dispersion / (dispersion + mean)), rtol=1e-10
+    )
+    assert np.allclose(
+        lk.bernoulli(np.array([0.0, 1.0]), np.array([0.3, -2.0])), stats.bernoulli.logpmf([0, 1], 1 / (1 + np.exp([-0.3, 2.0]))), rtol=1e-10
+    )
     cuts = jnp.array([-1.0, 0.5])
     assert float(sum(jnp.exp(lk.ordinal(jnp.asarray(k), jnp.asarray(0.3), cuts)) for k in range(3))) == pytest.approx(1.0, abs=1e-12)
 

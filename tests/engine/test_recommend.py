@@ -21,7 +21,9 @@ LINEAR = linear_room.objective()
 
 
 def advise(twin, plans=None, objective=LINEAR, limits=(), n=256, **more):
-    return recommend(twin, linear_room.plans(twin) if plans is None else plans, objective, limits, times=twin.times(600, 1440), n=n, key=KEY, **more)
+    return recommend(
+        twin, linear_room.plans(twin) if plans is None else plans, objective, limits, times=twin.times(600, 1440), n=n, key=KEY, **more
+    )
 
 
 def dose(twin, amount):

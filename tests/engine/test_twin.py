@@ -182,4 +182,6 @@ def test_readings_narrow_the_state():
     heard = gemel.assimilate(twin, base.with_facts(new), now)
     d = twin.model.prior.size
     assert heard.stream.rows[:, d].std() < silent.stream.rows[:, d].std()
-    assert jnp.all(jnp.asarray(heard.stream.rows[:, d + 1]) == jnp.asarray(silent.stream.rows[:, d + 1]))  # the drug follows from the doses alone
+    assert jnp.all(
+        jnp.asarray(heard.stream.rows[:, d + 1]) == jnp.asarray(silent.stream.rows[:, d + 1])
+    )  # the drug follows from the doses alone

@@ -14,7 +14,15 @@ from gemel.twins.toys.model import LinearModel
 
 def a_run(time=1, value=0.9, met=True, **changes):
     figure = Measured(name="coverage", value=value, low=0.85, high=0.95, met=met, shown_on=ShownOn(kind="simulated", n=100))
-    given = {"kind": "calibration", "twin": "toy-linear", "model_version": "0.1.0", "model_hash": "abc", "seed": 1, "time": time, "figures": (figure,)}
+    given = {
+        "kind": "calibration",
+        "twin": "toy-linear",
+        "model_version": "0.1.0",
+        "model_hash": "abc",
+        "seed": 1,
+        "time": time,
+        "figures": (figure,),
+    }
     return EvidenceRun(**given | changes)
 
 

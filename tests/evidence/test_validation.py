@@ -15,7 +15,9 @@ from gemel.evidence.validation import baselines, validate
 from gemel.twins.metabolic.evidence import PROTOCOL
 
 ALARM = Alarm("below 70 within 30 min", 70.0, 30, 15)
-PLAIN = StreamProtocol("glucose", "mg/dL", (15, 30, 60), lambda records: (list(records), []), lambda *_: [], bands=(70.0, 180.0), alarm=ALARM)
+PLAIN = StreamProtocol(
+    "glucose", "mg/dL", (15, 30, 60), lambda records: (list(records), []), lambda *_: [], bands=(70.0, 180.0), alarm=ALARM
+)
 
 
 @dataclass(frozen=True)

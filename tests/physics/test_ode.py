@@ -140,5 +140,7 @@ def test_each_floor_alone_sets_the_flags(floor):
         "assert equinox._config.EQX_ON_ERROR == 'nan'"
     )
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("EQX_", "JAX_ENABLE"))}
-    done = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", program], env=clean, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", program], env=clean, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr

@@ -54,7 +54,9 @@ class Faulty(AbstractLeastSquaresModel):
             record = _SEEN[record.id]
         found = self.inner.observe(record, now, epoch=epoch)
         if self.fault == "static":
-            return Observed(found.epoch, found.data, found.plan, StaticClock(float(found.context.hour) + len(record.series[0])), found.latest)
+            return Observed(
+                found.epoch, found.data, found.plan, StaticClock(float(found.context.hour) + len(record.series[0])), found.latest
+            )
         return found
 
     def context(self, leaves):
@@ -188,11 +190,15 @@ BROKEN: dict[str, Broken] = {
     "likelihood sd x 0.8": Broken(lambda: _with("narrow"), "calibration", "not uniform", 200),
     "dropped Jacobian": Broken(weak_room, "calibration", "'response' are not uniform", 150),
     "off-by-one time": Broken(lambda: _with("off by one"), "calibration", "not uniform", 60),
-    "posterior equal to prior": Broken(lambda: replace(linear_room, method=PriorMethod), "calibration", "ranks of 'log likelihood' are not uniform", 60),
+    "posterior equal to prior": Broken(
+        lambda: replace(linear_room, method=PriorMethod), "calibration", "ranks of 'log likelihood' are not uniform", 60
+    ),
     "ignores its key": Broken(lambda: _with("ignores key"), "keys", "another key gave the same reading"),
     "not deterministic": Broken(lambda: _with("not repeatable"), "keys", "the same key gave another reading"),
     "NaN gradient": Broken(lambda: _with("gradient"), "transforms", "the gradient is not finite"),
-    "wrong unit": Broken(lambda: _with("", outputs=(Output("signal", "gemel:toy-signal", "mg"),)), "manifest", "unit of code and manifest differ"),
+    "wrong unit": Broken(
+        lambda: _with("", outputs=(Output("signal", "gemel:toy-signal", "mg"),)), "manifest", "unit of code and manifest differ"
+    ),
     "uses facts recorded later": Broken(lambda: _with("remembers"), "look-ahead", "recorded later changed"),
     "padding leaks": Broken(lambda: _with("padding"), "padding", "padding leaks into the log likelihood"),
     "static patient data": Broken(lambda: _with("static"), "compilation", "something patient-specific is static"),

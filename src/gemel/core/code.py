@@ -38,7 +38,9 @@ class Code(BaseModel):
     @model_validator(mode="after")
     def _known(self) -> Code:
         if self.system not in SYSTEMS:
-            raise CodeError(f"unknown code system {self.system!r}", expected=f"one of {', '.join(SYSTEMS)}", fix="map the code to a known system")
+            raise CodeError(
+                f"unknown code system {self.system!r}", expected=f"one of {', '.join(SYSTEMS)}", fix="map the code to a known system"
+            )
         if not self.code or (self.system == "loinc" and not _LOINC.match(self.code)):
             raise CodeError(f"not a code of {self.system}", seen=self.code, expected="for LOINC digits, a hyphen and a check digit")
         return self

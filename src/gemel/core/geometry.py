@@ -54,7 +54,9 @@ class Volume(Geometry):
     @model_validator(mode="after")
     def _valid(self) -> Volume:
         if self.values.ndim != 3 or self.affine.shape != (4, 4) or abs(np.linalg.det(self.affine)) < 1e-30:
-            raise DataError("a volume needs a three-dimensional array and an invertible 4 x 4 affine", seen=(self.values.shape, self.affine.shape))
+            raise DataError(
+                "a volume needs a three-dimensional array and an invertible 4 x 4 affine", seen=(self.values.shape, self.affine.shape)
+            )
         return self
 
 
@@ -74,7 +76,9 @@ class Surface(Geometry):
         if self.vertices.ndim != 2 or self.vertices.shape[1] != 3 or self.triangles.ndim != 2 or self.triangles.shape[1] != 3:
             raise DataError("a surface needs (v, 3) vertices and (t, 3) triangles", seen=(self.vertices.shape, self.triangles.shape))
         if self.triangles.size and (self.triangles.min() < 0 or self.triangles.max() >= len(self.vertices)):
-            raise DataError("a triangle names a vertex that does not exist", seen=int(self.triangles.max()), expected=f"0..{len(self.vertices) - 1}")
+            raise DataError(
+                "a triangle names a vertex that does not exist", seen=int(self.triangles.max()), expected=f"0..{len(self.vertices) - 1}"
+            )
         return self
 
 
@@ -94,7 +98,9 @@ class Tree(Geometry):
     def _valid(self) -> Tree:
         n = len(self.points)
         if self.points.shape != (n, 3) or self.radius.shape != (n,) or self.parent.shape != (n,):
-            raise DataError("a tree needs (p, 3) points, (p,) radii and (p,) parents", seen=(self.points.shape, self.radius.shape, self.parent.shape))
+            raise DataError(
+                "a tree needs (p, 3) points, (p,) radii and (p,) parents", seen=(self.points.shape, self.radius.shape, self.parent.shape)
+            )
         if (self.parent >= np.arange(n)).any() or (self.parent < -1).any():
             raise DataError("parents of a tree must come before their children (and -1 at a root)")
         return self

@@ -106,7 +106,9 @@ def load_manifest(path: Path) -> dict[str, TwinManifest]:
         try:
             found[name] = TwinManifest(id=name, **(raw.get("defaults", {}) | table))
         except (ValidationError, GemelError) as error:
-            raise ManifestError(f"[twin.{name}] in {path.name} is not valid", seen=error, fix="compare with docs: 'write a twin'") from error
+            raise ManifestError(
+                f"[twin.{name}] in {path.name} is not valid", seen=error, fix="compare with docs: 'write a twin'"
+            ) from error
     return found
 
 
@@ -116,7 +118,11 @@ def _package_dir(point: EntryPoint) -> Path:
     except ModuleNotFoundError:
         spec = None
     if spec is None or spec.origin is None:
-        raise ManifestError(f"entry point {point.name!r} names a module that cannot be found", seen=point.value, fix="reinstall the package that provides it")
+        raise ManifestError(
+            f"entry point {point.name!r} names a module that cannot be found",
+            seen=point.value,
+            fix="reinstall the package that provides it",
+        )
     return Path(spec.origin).parent
 
 
@@ -130,7 +136,9 @@ def entry_point(twin: str) -> EntryPoint:
     """
     points = {p.name: p for p in entry_points(group=GROUP)}
     if twin not in points:
-        raise TwinNotFoundError(f"no twin {twin!r} is installed", expected=f"one of {', '.join(sorted(points)) or 'none'}", fix="gemel twins lists them")
+        raise TwinNotFoundError(
+            f"no twin {twin!r} is installed", expected=f"one of {', '.join(sorted(points)) or 'none'}", fix="gemel twins lists them"
+        )
     return points[twin]
 
 
@@ -171,7 +179,11 @@ def match_ports(exporter: TwinManifest, importer: TwinManifest) -> list[tuple[Po
     for wanted in importer.imports:
         offers = [e for e in exporter.exports if e.code == wanted.code and e.kind == wanted.kind and is_convertible(e.unit, wanted.unit)]
         if len(offers) > 1:
-            raise ManifestError(f"import {wanted.name!r} of {importer.id} has more than one exporter in {exporter.id}", seen=[o.name for o in offers], expected="one")
+            raise ManifestError(
+                f"import {wanted.name!r} of {importer.id} has more than one exporter in {exporter.id}",
+                seen=[o.name for o in offers],
+                expected="one",
+            )
         for offer in offers:
             pairs.append((offer, wanted, conversion_factor(offer.unit, wanted.unit)))
     return pairs

@@ -82,7 +82,11 @@ class Exposure(_Frozen):
     @property
     def key(self) -> tuple[str, ...]:
         """What identifies this fact; a newer version of the same key supersedes."""
-        return ("exposure", self.id) if self.id else ("exposure", str(self.code), self.source, str(self.start), self.quantity.unit if self.quantity else "")
+        return (
+            ("exposure", self.id)
+            if self.id
+            else ("exposure", str(self.code), self.source, str(self.start), self.quantity.unit if self.quantity else "")
+        )
 
 
 class Finding(_Frozen):
@@ -174,7 +178,12 @@ class PatientRecord(_Frozen):
     def with_facts(self, *facts: Fact) -> PatientRecord:
         """Return a record with these facts appended. Series of the same code, unit and source become one; the same fact twice enters once."""
         series = {(s.code, s.unit, s.source): s for s in self.series}
-        lists: dict[str, list[Any]] = {"exposure": list(self.exposures), "finding": list(self.findings), "document": list(self.documents), "geometry": list(self.geometry)}
+        lists: dict[str, list[Any]] = {
+            "exposure": list(self.exposures),
+            "finding": list(self.findings),
+            "document": list(self.documents),
+            "geometry": list(self.geometry),
+        }
         versions: dict[str, dict[Any, list[Any]]] = {kind: {} for kind in lists}
         for kind, known in lists.items():
             for fact in known:
@@ -189,7 +198,9 @@ class PatientRecord(_Frozen):
                     same.append(fact)
                     lists[fact.kind].append(fact)
             else:
-                raise DataError("not a fact of a record", seen=type(fact).__name__, expected="Series, Exposure, Finding, Document or Geometry")
+                raise DataError(
+                    "not a fact of a record", seen=type(fact).__name__, expected="Series, Exposure, Finding, Document or Geometry"
+                )
         return self.model_copy(
             update={
                 "series": tuple(series.values()), "exposures": tuple(lists["exposure"]), "findings": tuple(lists["finding"]),
@@ -228,5 +239,15 @@ class PatientRecord(_Frozen):
     def hash(self) -> str:
         """Content hash of the facts, independent of the order in which they arrived. Not cached: ``model_copy`` would carry it over."""
         parts = sorted(digest(fact) for fact in (*self.exposures, *self.findings, *self.geometry, *self.documents))
-        rows = sorted(digest([str(s.code), s.unit, s.source, *(getattr(s, c)[np.lexsort((s.recorded, s.time))] for c in ("time", "value", "recorded", "status", "censored"))]) for s in self.series)
+        rows = sorted(
+            digest(
+                [
+                    str(s.code),
+                    s.unit,
+                    s.source,
+                    *(getattr(s, c)[np.lexsort((s.recorded, s.time))] for c in ("time", "value", "recorded", "status", "censored")),
+                ]
+            )
+            for s in self.series
+        )
         return digest([self.id, self.demographics, parts, rows])

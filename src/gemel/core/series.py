@@ -83,7 +83,9 @@ class Series(BaseModel):
             )  # fmt: skip
         if (self.recorded < self.time).any() and (self.time - self.recorded).max() > 2 * 60 * 1_000_000_000:
             raise TimeError(
-                f"a value of {self.code} was recorded before it was true", expected="recorded >= time (2 min of clock difference allowed)", fix="check clock and zone of the source"
+                f"a value of {self.code} was recorded before it was true",
+                expected="recorded >= time (2 min of clock difference allowed)",
+                fix="check clock and zone of the source",
             )
         return self
 
@@ -115,7 +117,9 @@ class Series(BaseModel):
     def append(self, other: Series) -> Series:
         """Return this series followed by the rows of ``other`` (same code, unit and source); identical rows enter once."""
         columns = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _COLUMNS}
-        rows = np.rec.fromarrays([columns[name].view(np.int64) if columns[name].dtype == np.float64 else columns[name] for name in _COLUMNS])
+        rows = np.rec.fromarrays(
+            [columns[name].view(np.int64) if columns[name].dtype == np.float64 else columns[name] for name in _COLUMNS]
+        )
         _, first = np.unique(rows, return_index=True)
         first.sort()
         return Series(code=self.code, unit=self.unit, source=self.source, **{name: column[first] for name, column in columns.items()})

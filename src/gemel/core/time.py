@@ -28,7 +28,9 @@ def zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, IsADirectoryError) as error:
-        raise TimeError(f"unknown time zone {name!r}", expected="an IANA name such as 'Europe/Berlin' or 'UTC'", fix="correct the zone") from error
+        raise TimeError(
+            f"unknown time zone {name!r}", expected="an IANA name such as 'Europe/Berlin' or 'UTC'", fix="correct the zone"
+        ) from error
 
 
 def to_ns(value: Instant, *, tz: str | None = None) -> int:
@@ -59,7 +61,12 @@ def to_ns(value: Instant, *, tz: str | None = None) -> int:
             raise TimeError(f"cannot read time {value!r}", expected="ISO 8601, e.g. 2026-01-31T08:05:00Z") from error
     if value.tzinfo is None:
         if tz is None:
-            raise TimeError("time without a zone", seen=value.isoformat(), expected="an offset (…+01:00 or Z) or a zone", fix="add the offset or name the zone")
+            raise TimeError(
+                "time without a zone",
+                seen=value.isoformat(),
+                expected="an offset (…+01:00 or Z) or a zone",
+                fix="add the offset or name the zone",
+            )
         value = value.replace(tzinfo=zone(tz))
     delta = value - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     return (delta.days * 86400 + delta.seconds) * SECOND + delta.microseconds * 1000
@@ -90,7 +97,9 @@ def _offsets(time: np.ndarray, tz: str) -> np.ndarray:
     base = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
     def at(marks: np.ndarray, minutes: int) -> np.ndarray:
-        return np.array([int((base + dt.timedelta(minutes=minutes * int(m))).astimezone(info).utcoffset().total_seconds()) for m in marks], np.int64)  # type: ignore[union-attr]
+        return np.array(
+            [int((base + dt.timedelta(minutes=minutes * int(m))).astimezone(info).utcoffset().total_seconds()) for m in marks], np.int64
+        )  # type: ignore[union-attr]
 
     time = np.asarray(time, np.int64)
     days, inverse = np.unique(time // DAY, return_inverse=True)

@@ -137,7 +137,10 @@ def _atom(symbol: str, whole: str) -> tuple[Fraction, dict[str, int]]:
         factor, dimensions, _ = _ATOMS[rest]
         return _PREFIX[prefix] * factor, dimensions
     raise UnitError(
-        f"unknown unit {whole!r}", seen=symbol, expected="a UCUM unit such as 'mg/dL', 'mmol/L', '[iU]', 'mm[Hg]'", fix="write the unit in UCUM"
+        f"unknown unit {whole!r}",
+        seen=symbol,
+        expected="a UCUM unit such as 'mg/dL', 'mmol/L', '[iU]', 'mm[Hg]'",
+        fix="write the unit in UCUM",
     )
 
 
@@ -161,7 +164,9 @@ def parse_unit(symbol: str) -> Unit:
     """
     text = _ANNOTATION.sub("", symbol).strip()
     if not symbol.strip():
-        raise UnitError("a quantity without a unit is refused", seen=repr(symbol), expected="a UCUM unit", fix="state the unit ('1' if it has none)")
+        raise UnitError(
+            "a quantity without a unit is refused", seen=repr(symbol), expected="a UCUM unit", fix="state the unit ('1' if it has none)"
+        )
     if text in _OFFSET:
         factor, offset = _OFFSET[text]
         return Unit(symbol, factor, (("K", 1),), offset)
@@ -180,7 +185,9 @@ def parse_unit(symbol: str) -> Unit:
             continue
         match = _TERM.match(token)
         if match is None:
-            raise UnitError(f"cannot read unit {symbol!r}", seen=token, expected="UCUM, e.g. 'mg/dL' or '10*9/L'", fix="write the unit in UCUM")
+            raise UnitError(
+                f"cannot read unit {symbol!r}", seen=token, expected="UCUM, e.g. 'mg/dL' or '10*9/L'", fix="write the unit in UCUM"
+            )
         base, powers = _atom(match["atom"], symbol)
         exponent = sign * int(match["exponent"] or 1)
         factor *= base**exponent
@@ -195,7 +202,11 @@ def _bridge(source: Unit, target: Unit, analyte: str | None) -> Fraction | None:
         return None
     substance = ANALYTES.get(analyte)
     if substance is None:
-        raise UnitError(f"no molar mass for analyte {analyte!r}", expected=f"one of {', '.join(sorted(ANALYTES))}", fix="add it to core.units.ANALYTES with its source")
+        raise UnitError(
+            f"no molar mass for analyte {analyte!r}",
+            expected=f"one of {', '.join(sorted(ANALYTES))}",
+            fix="add it to core.units.ANALYTES with its source",
+        )
     per_mol = {"g": substance.molar_mass, "mol": Fraction(1)}
     if substance.activity is not None:
         per_mol["[iU]"] = 1 / substance.activity
@@ -222,7 +233,10 @@ def _affine(source: str, target: str, analyte: str | None) -> tuple[Fraction, Fr
     if bridge is None or a.offset or b.offset:
         hint = "" if analyte else " (mass <-> amount needs the analyte)"
         raise UnitError(
-            f"cannot convert {source!r} to {target!r}{hint}", seen=source, expected=target, fix="check the unit that was sent; a wrong unit is refused, not guessed"
+            f"cannot convert {source!r} to {target!r}{hint}",
+            seen=source,
+            expected=target,
+            fix="check the unit that was sent; a wrong unit is refused, not guessed",
         )
     return a.factor * bridge / b.factor, Fraction(0)
 

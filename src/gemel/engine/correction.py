@@ -28,7 +28,9 @@ class Correction:
     horizons: Float[np.ndarray, " h"]
     quantiles: Float[np.ndarray, "h level"]
 
-    def apply(self, draws: Float[np.ndarray, "draw time"], horizons: Float[np.ndarray, " time"], now: float) -> Float[np.ndarray, "draw time"]:
+    def apply(
+        self, draws: Float[np.ndarray, "draw time"], horizons: Float[np.ndarray, " time"], now: float
+    ) -> Float[np.ndarray, "draw time"]:
         """Give the draws of each time the calibrated distribution, and keep their order: who was high stays high.
 
         Ensemble copula coupling (Schefzik et al. 2013, doi:10.1214/13-STS443): dependence between times is the mechanistic model's, the margins are
@@ -113,5 +115,7 @@ class DiscrepancySet:
             centre, spread, weights = (arrays[f"{i}/ridge/{k}"] for k in ("centre", "spread", "weights"))
             ridge = BlockRidge(names, columns, centre, spread, p["intercept"], weights, p["penalties"], settings)
             scale = Spread(**{f.name: arrays[f"{i}/scale/{f.name}"] for f in dataclasses.fields(Spread)})
-            parts.append(Discrepancy(ridge, p["guard"], p["guard_size"], scale, p["pooled"], arrays[f"{i}/table"], p["overlap"], p["day"], settings))
+            parts.append(
+                Discrepancy(ridge, p["guard"], p["guard_size"], scale, p["pooled"], arrays[f"{i}/table"], p["overlap"], p["day"], settings)
+            )
         return cls(tuple(told["horizons"]), told["step"], told["level"], plain, tuple(parts), told["until"], told["source"])

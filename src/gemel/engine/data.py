@@ -26,7 +26,9 @@ class Dataset(eqx.Module):
     mask: Bool[Array, " datum"]
 
     @classmethod
-    def of(cls, time: np.ndarray, value: np.ndarray, channel: np.ndarray | int = 0, censored: np.ndarray | int = 0, *, smallest: int = 32) -> Dataset:
+    def of(
+        cls, time: np.ndarray, value: np.ndarray, channel: np.ndarray | int = 0, censored: np.ndarray | int = 0, *, smallest: int = 32
+    ) -> Dataset:
         """Build a padded data set.
 
         Raises
@@ -81,7 +83,9 @@ class Slots(eqx.Module):
 
     def window(self, start: int, stop: int, *, lags: int = 0) -> Slots:
         """Return slots ``start <= k < stop``, padded with empty ones up to a bucket length, inputs with ``lags`` rows in front (host side)."""
-        size = bucket(stop - start)  # the loop over slots runs as long as there are real ones: a longer window costs no time, and one program serves more
+        size = bucket(
+            stop - start
+        )  # the loop over slots runs as long as there are real ones: a longer window costs no time, and one program serves more
 
         def cut(column: Array, first: int, length: int) -> np.ndarray:
             x = np.asarray(column)
@@ -91,7 +95,12 @@ class Slots(eqx.Module):
                 full[low - first : high - first] = x[low:high]
             return full
 
-        return Slots(cut(self.value, start, size), cut(self.mask, start, size), cut(self.censored, start, size), cut(self.inputs, start - lags, size + lags))
+        return Slots(
+            cut(self.value, start, size),
+            cut(self.mask, start, size),
+            cut(self.censored, start, size),
+            cut(self.inputs, start - lags, size + lags),
+        )
 
     def until(self, stop: int) -> Slots:
         """Return slots ``0 <= k < stop`` without padding (host side)."""

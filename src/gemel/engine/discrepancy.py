@@ -129,7 +129,9 @@ class BlockRidge:
     settings: Settings
 
     @classmethod
-    def of(cls, blocks: Blocks, change: Float[np.ndarray, " n"], fold: Int[np.ndarray, " n"], overlap: int, settings: Settings) -> BlockRidge:
+    def of(
+        cls, blocks: Blocks, change: Float[np.ndarray, " n"], fold: Int[np.ndarray, " n"], overlap: int, settings: Settings
+    ) -> BlockRidge:
         """Choose penalties by blocked cross-validation and solve.
 
         Parameters
@@ -231,7 +233,17 @@ def _personal(ridge: BlockRidge, origin: np.ndarray, z: np.ndarray, residual: np
     return correction
 
 
-def _guard(origin: np.ndarray, gain: np.ndarray, error: np.ndarray, start: float, overlap: int, size: float, every: int, day: int, settings: Settings) -> np.ndarray:
+def _guard(
+    origin: np.ndarray,
+    gain: np.ndarray,
+    error: np.ndarray,
+    start: float,
+    overlap: int,
+    size: float,
+    every: int,
+    day: int,
+    settings: Settings,
+) -> np.ndarray:
     """Streamed personal weight on (ours - plain): regression of the plain forecast's error on the difference, forgetting, shrunk to the cohort's."""
     weight, top, bottom, used = np.full(len(origin), start), 0.0, 0.0, 0
     prior = settings.guard_person * overlap * size
@@ -303,11 +315,15 @@ def _group_quantiles(e: np.ndarray, group: np.ndarray, overlap: int, groups: int
     for k in range(groups):
         own = e[group == k]
         n = len(own) / overlap
-        table[k] = pooled if len(own) < 5 else (n * np.quantile(own, wider(n)) + settings.group_weight * pooled) / (n + settings.group_weight)
+        table[k] = (
+            pooled if len(own) < 5 else (n * np.quantile(own, wider(n)) + settings.group_weight * pooled) / (n + settings.group_weight)
+        )
     return table
 
 
-def _track(origin: np.ndarray, e: np.ndarray, group: np.ndarray, table: np.ndarray, overlap: int, first: int, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+def _track(
+    origin: np.ndarray, e: np.ndarray, group: np.ndarray, table: np.ndarray, overlap: int, first: int, settings: Settings
+) -> tuple[np.ndarray, np.ndarray]:
     """Follow the 5 % and 95 % quantiles per person and group, each outcome entering only when it is known."""
     low, high = table[:, 4].copy(), table[:, 94].copy()
     lows, highs, j = np.empty(len(origin)), np.empty(len(origin)), first
@@ -356,7 +372,9 @@ class Discrepancy:
         """
         train = [m.part == 0 for m in members]
         if not sum(int(t.sum()) for t in train):
-            raise InferenceError("no training window", expected="readings that follow one another for two hours and more", fix="give a longer record")
+            raise InferenceError(
+                "no training window", expected="readings that follow one another for two hours and more", fix="give a longer record"
+            )
 
         def pick(values: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.ndarray:
             return np.concatenate([v[k] for v, k in zip(values, masks, strict=True)])
@@ -366,7 +384,9 @@ class Discrepancy:
         fold = np.concatenate([np.minimum(np.arange(t.sum()) * settings.folds // max(int(t.sum()), 1), settings.folds - 1) for t in train])
         blocks = {k: pick([m.blocks[k] for m in members], train) for k in members[0].blocks}
         ridge = BlockRidge.of(blocks, pick(change, train), fold, overlap, settings)
-        half = cls(ridge, 1.0, 1.0, Spread(np.zeros(0), np.zeros(0), np.zeros(1)), 1.0, np.zeros((groups, 99)), overlap, 1440 // step, settings)
+        half = cls(
+            ridge, 1.0, 1.0, Spread(np.zeros(0), np.zeros(0), np.zeros(1)), 1.0, np.zeros((groups, 99)), overlap, 1440 // step, settings
+        )
         held = [(m.part == 1) & np.isfinite(m.outcome) for m in members]
         if not sum(int(h.sum()) for h in held):
             held = train
@@ -381,7 +401,10 @@ class Discrepancy:
         mean = [half.mean(m) for m in members]
         residual = [m.outcome - f for m, f in zip(members, mean, strict=True)]
         pooled = float(np.mean(np.abs(pick(residual, train))))
-        table = [np.concatenate([m.scale, _own_spread(m.origin, r, overlap, pooled, half.day, settings)], axis=1) for m, r in zip(members, residual, strict=True)]
+        table = [
+            np.concatenate([m.scale, _own_spread(m.origin, r, overlap, pooled, half.day, settings)], axis=1)
+            for m, r in zip(members, residual, strict=True)
+        ]
         both = [t | h for t, h in zip(train, held, strict=True)]
         scale = Spread.of(pick(table, both), pick(residual, both), overlap, settings)
         scaled = [r / scale(x) for r, x in zip(residual, table, strict=True)]
@@ -401,7 +424,9 @@ class Discrepancy:
     def mean(self, m: Member) -> Float[np.ndarray, " w"]:
         """Return the expected value at every origin of one person."""
         ours, plain = self._ours(m), m.plain - m.now
-        weight = _guard(m.origin, ours - plain, m.outcome - m.plain, self.guard, self.overlap, self.guard_size, self._every, self.day, self.settings)
+        weight = _guard(
+            m.origin, ours - plain, m.outcome - m.plain, self.guard, self.overlap, self.guard_size, self._every, self.day, self.settings
+        )
         return np.clip(m.now + plain + weight * (ours - plain), *self.settings.bounds)
 
     def distribution(self, m: Member) -> Predicted:

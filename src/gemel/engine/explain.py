@@ -29,7 +29,9 @@ ENOUGH = 0.3
 """Share of the draws that leave-one-out weights must leave effective: below it a handful of draws decides."""
 
 
-def carriers(z: Float[np.ndarray, "draw parameter"], names: tuple[str, ...], gain: Float[np.ndarray, " draw"]) -> tuple[dict[str, float], dict[str, float]]:
+def carriers(
+    z: Float[np.ndarray, "draw parameter"], names: tuple[str, ...], gain: Float[np.ndarray, " draw"]
+) -> tuple[dict[str, float], dict[str, float]]:
     """Return, per parameter, the share of the variance of ``gain`` that it carries, and the shift that would flip the advice.
 
     Both come from the regression of the gain on standardised parameters. The share is the product of coefficient and covariance
@@ -72,7 +74,9 @@ def _expected(z: Float[np.ndarray, "draw parameter"], gain: Float[np.ndarray, " 
     return gain.mean() + columns @ slope
 
 
-def influence(model: AbstractModel, z: Float[np.ndarray, "draw parameter"], observed: Any, gain: Float[np.ndarray, " draw"]) -> list[dict[str, Any]]:
+def influence(
+    model: AbstractModel, z: Float[np.ndarray, "draw parameter"], observed: Any, gain: Float[np.ndarray, " draw"]
+) -> list[dict[str, Any]]:
     """Return the data that moved the mean gain most: ``moved`` is the mean gain with all data less the mean gain without this datum.
 
     By leave-one-out importance weights ``1 / p(y_j | theta)`` where they leave an effective ``ENOUGH`` of the draws; beyond, where a few draws
@@ -103,7 +107,9 @@ def influence(model: AbstractModel, z: Float[np.ndarray, "draw parameter"], obse
     ]  # fmt: skip
 
 
-def _stream_influence(twin: Twin, a: str, b: str, plans: dict[str, Any], times: np.ndarray, objective: Objective, n: int, key: PRNGKeyArray) -> list[dict[str, Any]]:
+def _stream_influence(
+    twin: Twin, a: str, b: str, plans: dict[str, Any], times: np.ndarray, objective: Objective, n: int, key: PRNGKeyArray
+) -> list[dict[str, Any]]:
     """Leave out each of the last readings in turn and run the stream again: exact, with the same noise."""
     from gemel.engine.twin import _follow
 
@@ -125,7 +131,9 @@ def _stream_influence(twin: Twin, a: str, b: str, plans: dict[str, Any], times: 
         again = _follow(twin, restart, slots, state.done, twin.observed)
         time = twin.epoch + round(k * model.slot * model.minutes * MINUTE)
         moved = baseline - _mean_gain(again, a, b, plans, times, objective, n, key)
-        found.append({"time": iso(time), "output": model.outputs[0].name, "value": float(np.asarray(state.seen.value)[k, 0]), "moved": float(moved)})
+        found.append(
+            {"time": iso(time), "output": model.outputs[0].name, "value": float(np.asarray(state.seen.value)[k, 0]), "moved": float(moved)}
+        )
     return sorted(found, key=lambda item: -abs(item["moved"]))
 
 
@@ -134,7 +142,9 @@ def replace_slots(slots: Any, mask: np.ndarray) -> Any:
     return eqx.tree_at(lambda s: s.mask, slots, mask)
 
 
-def _mean_gain(twin: Twin, a: str, b: str, plans: dict[str, Any], times: np.ndarray, objective: Objective, n: int, key: PRNGKeyArray) -> float:
+def _mean_gain(
+    twin: Twin, a: str, b: str, plans: dict[str, Any], times: np.ndarray, objective: Objective, n: int, key: PRNGKeyArray
+) -> float:
     pair = compare(twin, {a: plans[a], b: plans[b]}, times, n=n, key=key)
     return float(np.mean(objective.utility(pair.forecasts[a]) - objective.utility(pair.forecasts[b])))
 

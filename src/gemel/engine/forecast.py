@@ -65,7 +65,9 @@ class Forecast:
             raise ModelError(f"the forecast has no output {output!r}", expected=names)
         return names.index(output)
 
-    def quantiles(self, levels: Sequence[float] = LEVELS, *, output: str | None = None, unit: str | None = None, analyte: str | None = None) -> np.ndarray:
+    def quantiles(
+        self, levels: Sequence[float] = LEVELS, *, output: str | None = None, unit: str | None = None, analyte: str | None = None
+    ) -> np.ndarray:
         """Return (level, time) quantiles of one output, converted to ``unit`` if given."""
         i = self._index(output)
         q = np.quantile(self.draws[:, :, i], levels, axis=0)
@@ -163,7 +165,9 @@ def _draw_future(twin: Twin, plan: Plan, model_times: np.ndarray, n: int, key: P
     return seen[:, low] * (1 - weight) + seen[:, np.minimum(low + 1, size - 1)] * weight
 
 
-def forecast(twin: Twin, plan: Plan | None, times: np.ndarray | Sequence[int], *, n: int = 256, key: PRNGKeyArray, name: str = "as known") -> Forecast:
+def forecast(
+    twin: Twin, plan: Plan | None, times: np.ndarray | Sequence[int], *, n: int = 256, key: PRNGKeyArray, name: str = "as known"
+) -> Forecast:
     """Draw the future under a plan.
 
     Parameters
@@ -183,7 +187,12 @@ def forecast(twin: Twin, plan: Plan | None, times: np.ndarray | Sequence[int], *
     if moments.ndim != 1 or len(moments) == 0:
         raise ModelError("a forecast needs at least one time", seen=moments.shape, expected="(time,) ns UTC")
     if (moments <= twin.now).any():
-        raise ModelError("a forecast time lies at or before the twin's now", seen=int(moments.min()), expected=f"> {twin.now}", fix="assimilate first, or forecast later times")
+        raise ModelError(
+            "a forecast time lies at or before the twin's now",
+            seen=int(moments.min()),
+            expected=f"> {twin.now}",
+            fix="assimilate first, or forecast later times",
+        )
     lineage = twin.lineage.then(f"forecast:{name}:{digest([moments, n, np.asarray(jax.random.key_data(key))])[:12]}")
     blank = np.zeros((0, len(moments), len(twin.model.outputs)))
     made = {
@@ -197,12 +206,16 @@ def forecast(twin: Twin, plan: Plan | None, times: np.ndarray | Sequence[int], *
         known = draws if plan is None else _draw_future(twin, twin.observed.plan, twin.model_time(moments), n, key)
         corrected = np.array(known)
         corrected[:, :, 0] = twin.correction.apply(known[:, :, 0], (moments - twin.now) / MINUTE, twin.observed.last)
-        draws = corrected + (draws - known)  # what a plan changes is the equations' own, never the statistical part's: its weights are associations, not causes
+        draws = corrected + (
+            draws - known
+        )  # what a plan changes is the equations' own, never the statistical part's: its weights are associations, not causes
     if not np.isfinite(draws).all():
         return Forecast(draws=blank, status=Status.NOT_FINITE, reason=sentence(Status.NOT_FINITE), **made)
     return Forecast(draws=draws, status=twin.status, reason=sentence(twin.status), **made)
 
 
-def compare(twin: Twin, plans: Mapping[str, Plan | None], times: np.ndarray | Sequence[int], *, n: int = 256, key: PRNGKeyArray) -> Comparison:
+def compare(
+    twin: Twin, plans: Mapping[str, Plan | None], times: np.ndarray | Sequence[int], *, n: int = 256, key: PRNGKeyArray
+) -> Comparison:
     """Forecast several plans with the same draws and noise for each. A plan against itself differs by exactly zero."""
     return Comparison({name: forecast(twin, plan, times, n=n, key=key, name=name) for name, plan in plans.items()})

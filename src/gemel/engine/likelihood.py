@@ -7,7 +7,18 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln, log_ndtr
 from jaxtyping import Array, Bool, Float, Int
 
-__all__ = ["ar1_whiten", "bernoulli", "censored_normal", "lognormal", "masked_sum", "negative_binomial", "normal", "ordinal", "poisson", "student_t"]
+__all__ = [
+    "ar1_whiten",
+    "bernoulli",
+    "censored_normal",
+    "lognormal",
+    "masked_sum",
+    "negative_binomial",
+    "normal",
+    "ordinal",
+    "poisson",
+    "student_t",
+]
 
 _HALF_LOG_2PI = 0.9189385332046727
 
@@ -64,7 +75,13 @@ def ordinal(y: Int[Array, "..."], logit: Array, cuts: Float[Array, " cut"]) -> A
 
 
 def ar1_whiten(
-    error: Float[Array, " datum"], time: Float[Array, " datum"], mask: Bool[Array, " datum"], *, sd: Array | float, persistence: Array | float, nugget: Array | float
+    error: Float[Array, " datum"],
+    time: Float[Array, " datum"],
+    mask: Bool[Array, " datum"],
+    *,
+    sd: Array | float,
+    persistence: Array | float,
+    nugget: Array | float,
 ) -> tuple[Float[Array, " datum"], Float[Array, ""]]:
     """Whiten errors that are an Ornstein-Uhlenbeck process plus white noise, exactly, by a scalar Kalman filter.
 

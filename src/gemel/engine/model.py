@@ -20,7 +20,17 @@ from gemel.engine.infer.base import AbstractLeastSquaresTarget, AbstractTarget
 from gemel.engine.plan import Channel, Plan
 from gemel.engine.prior import Prior
 
-__all__ = ["AbstractLeastSquaresModel", "AbstractModel", "AbstractStateModel", "Domain", "Observed", "Output", "pack", "target_of", "unpack"]
+__all__ = [
+    "AbstractLeastSquaresModel",
+    "AbstractModel",
+    "AbstractStateModel",
+    "Domain",
+    "Observed",
+    "Output",
+    "pack",
+    "target_of",
+    "unpack",
+]
 
 
 @dataclass(frozen=True)
@@ -133,7 +143,9 @@ class AbstractStateModel(AbstractLeastSquaresModel):
         """Return one member's state at the epoch, given the first reading and standard normal numbers."""
 
     @abc.abstractmethod
-    def advance(self, params: dict[str, Array], state: PyTree, inputs: Float[Array, "lag channel"], context: PyTree, noise: Float[Array, " noise"]) -> PyTree:
+    def advance(
+        self, params: dict[str, Array], state: PyTree, inputs: Float[Array, "lag channel"], context: PyTree, noise: Float[Array, " noise"]
+    ) -> PyTree:
         """Carry one member's state over one slot; ``inputs`` has ``lags + 1`` rows, this slot's last."""
 
     @abc.abstractmethod

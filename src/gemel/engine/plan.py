@@ -45,7 +45,10 @@ class Plan(eqx.Module):
         if events:
             table[: len(events)] = np.asarray(sorted(events), float)
         if not np.isfinite(table).all() or (table[:, 1] < 0).any():
-            raise ModelError("a plan has an event that is not finite or lasts less than nothing", seen=[e for e in events if not np.isfinite(e).all() or e[1] < 0])
+            raise ModelError(
+                "a plan has an event that is not finite or lasts less than nothing",
+                seen=[e for e in events if not np.isfinite(e).all() or e[1] < 0],
+            )
         start, duration, amount, channel = (jnp.asarray(column) for column in table.T)
         return cls(start, duration, amount, channel.astype(int), jnp.asarray(np.arange(size) < len(events)))
 

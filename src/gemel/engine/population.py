@@ -62,7 +62,9 @@ class Population:
     history: tuple[float, ...]
 
 
-def _moments(model: AbstractModel, observed: Sequence[Observed], method: Laplace, key: PRNGKeyArray) -> tuple[PopulationSums, tuple[int, ...]]:
+def _moments(
+    model: AbstractModel, observed: Sequence[Observed], method: Laplace, key: PRNGKeyArray
+) -> tuple[PopulationSums, tuple[int, ...]]:
     keys = jax.random.split(stream(key, "people"), len(observed))
     shapes: dict[tuple, list[int]] = {}
     for i, o in enumerate(observed):  # people of one bucket share a program and run together

@@ -94,11 +94,17 @@ class Abstained:
         )  # fmt: skip
 
 
-def _rank(comparison: Comparison, objective: Objective, limits: tuple[Limit, ...], plans: Mapping[str, Plan | None]) -> tuple[list[PlanScore], np.ndarray]:
+def _rank(
+    comparison: Comparison, objective: Objective, limits: tuple[Limit, ...], plans: Mapping[str, Plan | None]
+) -> tuple[list[PlanScore], np.ndarray]:
     names = list(comparison.forecasts)
     utilities = np.stack([np.asarray(objective.utility(comparison.forecasts[n]), float) for n in names], axis=1)
     if utilities.shape[0] != len(comparison.forecasts[names[0]].draws):
-        raise ModelError(f"objective {objective.name!r} must return one utility per draw", seen=utilities.shape[0], expected=len(comparison.forecasts[names[0]].draws))
+        raise ModelError(
+            f"objective {objective.name!r} must return one utility per draw",
+            seen=utilities.shape[0],
+            expected=len(comparison.forecasts[names[0]].draws),
+        )
     scores = []
     for i, name in enumerate(names):
         violations, feasible = {}, True
@@ -109,7 +115,16 @@ def _rank(comparison: Comparison, objective: Objective, limits: tuple[Limit, ...
             violations[limit.name] = 1.0 if wall else probability
             feasible &= probability <= limit.at_most and wall is None
         error = float(utilities[:, i].std(ddof=1) / np.sqrt(len(utilities)))
-        scores.append(PlanScore(plan=name, utility=float(utilities[:, i].mean()), utility_error=error, probability_best=0.0, violations=violations, feasible=feasible))
+        scores.append(
+            PlanScore(
+                plan=name,
+                utility=float(utilities[:, i].mean()),
+                utility_error=error,
+                probability_best=0.0,
+                violations=violations,
+                feasible=feasible,
+            )
+        )
     allowed = [i for i, s in enumerate(scores) if s.feasible] or list(range(len(names)))
     top = utilities[:, allowed] == utilities[:, allowed].max(axis=1, keepdims=True)
     for i, chance in zip(allowed, (top / top.sum(axis=1, keepdims=True)).mean(axis=0), strict=True):
@@ -117,7 +132,9 @@ def _rank(comparison: Comparison, objective: Objective, limits: tuple[Limit, ...
     return scores, utilities
 
 
-def _search(twin: Twin, space: ContinuousPlans, objective: Objective, limits: tuple[Limit, ...], times: np.ndarray, n: int, key: PRNGKeyArray) -> dict[str, Plan | None]:
+def _search(
+    twin: Twin, space: ContinuousPlans, objective: Objective, limits: tuple[Limit, ...], times: np.ndarray, n: int, key: PRNGKeyArray
+) -> dict[str, Plan | None]:
     """Find good settings on fixed draws by differential evolution; the final choice is re-evaluated on fresh draws by the caller."""
     names = list(space.bounds)
 
@@ -197,13 +214,26 @@ def recommend(
         chance = best.probability_best
         second = max(others, key=lambda i: scores[i].utility)
         explanation = explain(
-            twin, comparison, utilities[:, winner] - utilities[:, second], best.plan, scores[second].plan, objective, key=stream(key, "judge"), plans=named
+            twin,
+            comparison,
+            utilities[:, winner] - utilities[:, second],
+            best.plan,
+            scores[second].plan,
+            objective,
+            key=stream(key, "judge"),
+            plans=named,
         )
         needed = max(objective.threshold if len(feasible) == 2 else objective.threshold * 2 / len(feasible), 1.0 / len(feasible) + 0.05)
         if chance < needed:
             sentence = f"{best.plan!r} is best with probability {chance:.0%} only; {needed:.0%} is asked for"
             if measuring_cost is not None and evpi > measuring_cost:
-                return Abstained(AbstentionReason.MEASURE_FIRST, sentence + f", and knowing more would be worth {evpi:.3g} {objective.unit}", evpi=evpi, explanation=explanation, **common)
+                return Abstained(
+                    AbstentionReason.MEASURE_FIRST,
+                    sentence + f", and knowing more would be worth {evpi:.3g} {objective.unit}",
+                    evpi=evpi,
+                    explanation=explanation,
+                    **common,
+                )
             return Abstained(AbstentionReason.INDISTINGUISHABLE, sentence, evpi=evpi, explanation=explanation, **common)
         text = f"{best.plan!r}: best of {len(feasible)} with probability {chance:.0%}; expected {objective.name} {best.utility:.3g} against {scores[second].utility:.3g} {objective.unit} for {scores[second].plan!r}"
     else:

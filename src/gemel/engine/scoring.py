@@ -84,8 +84,17 @@ def score(forecast: Forecast, record: PatientRecord, now: int, *, tolerance: flo
                 inside[f"{level:.2f}"], width[f"{level:.2f}"] = bool(low <= y <= high), float(high - low)
             rows.append(
                 ScoreRow(
-                    time=int(moment), horizon=float(horizon), output=output.name, observed=y, median=float(np.median(draws)), mean=float(draws.mean()),
-                    crps=float(crps_draws(draws, y)), log_score=float(log_score_kernel(draws, y)), pit=float(pit(draws, y)), inside=inside, width=width,
+                    time=int(moment),
+                    horizon=float(horizon),
+                    output=output.name,
+                    observed=y,
+                    median=float(np.median(draws)),
+                    mean=float(draws.mean()),
+                    crps=float(crps_draws(draws, y)),
+                    log_score=float(log_score_kernel(draws, y)),
+                    pit=float(pit(draws, y)),
+                    inside=inside,
+                    width=width,
                     naive_crps=abs(float(before[-1]) - y) if len(before) else None,
                 )
             )

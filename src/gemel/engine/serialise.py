@@ -114,7 +114,9 @@ def dump(twin: Twin) -> bytes:
         bundle.writestr(zipfile.ZipInfo("manifest.json", _EPOCH), json.dumps(manifest, sort_keys=True, indent=1))
         for name in sorted(arrays):
             body = io.BytesIO()
-            np.lib.format.write_array(body, np.ascontiguousarray(arrays[name]) if np.asarray(arrays[name]).ndim else np.asarray(arrays[name]), allow_pickle=False)
+            np.lib.format.write_array(
+                body, np.ascontiguousarray(arrays[name]) if np.asarray(arrays[name]).ndim else np.asarray(arrays[name]), allow_pickle=False
+            )
             info = zipfile.ZipInfo(f"arrays/{name}.npy", _EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED
             bundle.writestr(info, body.getvalue())
@@ -126,9 +128,13 @@ def _open(body: bytes) -> tuple[dict[str, Any], zipfile.ZipFile]:
         bundle = zipfile.ZipFile(io.BytesIO(body))
         manifest = json.loads(bundle.read("manifest.json"))
     except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FormatError("not a twin, or a damaged one", seen=str(error), expected=FORMAT, fix="calibrate again, or restore it from the store") from error
+        raise FormatError(
+            "not a twin, or a damaged one", seen=str(error), expected=FORMAT, fix="calibrate again, or restore it from the store"
+        ) from error
     if manifest.get("format") != FORMAT:
-        raise FormatError("a twin of another format", seen=manifest.get("format"), expected=FORMAT, fix="read it with the version of gemel that wrote it")
+        raise FormatError(
+            "a twin of another format", seen=manifest.get("format"), expected=FORMAT, fix="read it with the version of gemel that wrote it"
+        )
     return manifest, bundle
 
 
@@ -153,7 +159,12 @@ def load(body: bytes, model: AbstractModel, methods: dict[str, type[AbstractMeth
     """
     manifest, bundle = _open(body)
     if (manifest["twin"], manifest["model_version"]) != (model.id, model.version):
-        raise FormatError("the twin belongs to another model", seen=f"{manifest['twin']} {manifest['model_version']}", expected=f"{model.id} {model.version}", fix="calibrate again")
+        raise FormatError(
+            "the twin belongs to another model",
+            seen=f"{manifest['twin']} {manifest['model_version']}",
+            expected=f"{model.id} {model.version}",
+            fix="calibrate again",
+        )
 
     def array(name: str) -> np.ndarray:
         try:

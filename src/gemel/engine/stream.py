@@ -83,7 +83,9 @@ class Stream:
         return tuple(sorted(kept.items()))
 
 
-def start_rows(model: AbstractStateModel, z: Float[Array, "draw parameter"], value: Float[Array, " output"], *, key: PRNGKeyArray) -> Float[Array, "draw row"]:
+def start_rows(
+    model: AbstractStateModel, z: Float[Array, "draw parameter"], value: Float[Array, " output"], *, key: PRNGKeyArray
+) -> Float[Array, "draw row"]:
     """Return rows ``[z, state]`` at the first slot, from parameter draws and the first reading."""
     noise = jax.random.normal(stream(key, "initial"), (z.shape[0], model.noise_size))
     return _start(model, z, value, noise)
@@ -117,12 +119,16 @@ def _emit(model: AbstractStateModel, row: Array) -> Array:
     return model.emit(params, state)
 
 
-def _update(settings: EnsembleFilter, rows: Array, predicted: Array, y: Array, use: Array, censored: Array, sd: Array, gain_mask: Array) -> tuple[Array, Array]:
+def _update(
+    settings: EnsembleFilter, rows: Array, predicted: Array, y: Array, use: Array, censored: Array, sd: Array, gain_mask: Array
+) -> tuple[Array, Array]:
     """Assimilate one scalar channel; ``gain_mask`` zeroes the rows that may not learn."""
     n = rows.shape[0]
     mean, centre = predicted.mean(), rows.mean(axis=0)
     innovation = y - mean
-    told = jnp.where(censored < 0, innovation < 0, jnp.where(censored > 0, innovation > 0, True))  # beyond a limit and predicted beyond: nothing learnt
+    told = jnp.where(
+        censored < 0, innovation < 0, jnp.where(censored > 0, innovation > 0, True)
+    )  # beyond a limit and predicted beyond: nothing learnt
     anomaly, deviation = rows - centre, predicted - mean
     variance = jnp.sum(deviation**2) / (n - 1)
     noise = sd**2
@@ -132,7 +138,9 @@ def _update(settings: EnsembleFilter, rows: Array, predicted: Array, y: Array, u
     gain = gain_mask * (deviation @ anomaly) / (n - 1) / total
     shrink = 1.0 / (1.0 + jnp.sqrt(noise / total))
     centre = centre + active * gain * innovation
-    anomaly = (anomaly - active * shrink * jnp.outer(deviation, gain)) * jnp.where(active > 0, 1 + (settings.inflation - 1) * gain_mask, 1.0)
+    anomaly = (anomaly - active * shrink * jnp.outer(deviation, gain)) * jnp.where(
+        active > 0, 1 + (settings.inflation - 1) * gain_mask, 1.0
+    )
     return centre + anomaly, jnp.where(use & told, (y - mean) ** 2 / (variance + sd**2), jnp.nan)
 
 
@@ -173,9 +181,24 @@ def _run(model, settings, rows, slots, context, first, count, learn_from, key):
         learn = jnp.where(first + k >= learn_from, 1.0, 0.0)
         here = jax.tree.map(lambda x: x[k], context)
         rows, squared, before, spread_ = slot_step(
-            model, settings, rows, slots.value[k], slots.mask[k], slots.censored[k], jax.lax.dynamic_slice_in_dim(slots.inputs, k, model.lags + 1), here, first + k, learn, key
+            model,
+            settings,
+            rows,
+            slots.value[k],
+            slots.mask[k],
+            slots.censored[k],
+            jax.lax.dynamic_slice_in_dim(slots.inputs, k, model.lags + 1),
+            here,
+            first + k,
+            learn,
+            key,
         )
-        return rows, (mean.at[k].set(rows.mean(axis=0)), predicted.at[k].set(before), variance.at[k].set(spread_), surprise.at[k].set(squared))
+        return rows, (
+            mean.at[k].set(rows.mean(axis=0)),
+            predicted.at[k].set(before),
+            variance.at[k].set(spread_),
+            surprise.at[k].set(squared),
+        )
 
     rows, (mean, predicted, variance, surprise) = jax.lax.fori_loop(0, count, body, (rows, history))
     return rows, History(mean, predicted, variance), surprise
@@ -186,7 +209,9 @@ def run(
     learn_from: int, key: PRNGKeyArray,
 ) -> tuple[Float[Array, "draw row"], History, Float[Array, "slot output"]]:  # fmt: skip
     """Run the filter over ``count`` slots, the first of which has absolute index ``first``. ``slots`` and ``context`` may be padded."""
-    return _run(model, settings, rows, slots, context, jnp.asarray(first), jnp.asarray(count), jnp.asarray(learn_from), stream(key, "process"))
+    return _run(
+        model, settings, rows, slots, context, jnp.asarray(first), jnp.asarray(count), jnp.asarray(learn_from), stream(key, "process")
+    )
 
 
 @eqx.filter_jit
@@ -205,7 +230,15 @@ def _spread(model, rows, inputs, context, first, key):
     return jnp.moveaxis(outputs, 0, 1)
 
 
-def spread(model: AbstractStateModel, rows: Float[Array, "draw row"], inputs: Float[Array, "slot channel"], context: Any, *, first: int, key: PRNGKeyArray):
+def spread(
+    model: AbstractStateModel,
+    rows: Float[Array, "draw row"],
+    inputs: Float[Array, "slot channel"],
+    context: Any,
+    *,
+    first: int,
+    key: PRNGKeyArray,
+):
     """Return (draw, slot, output): the outputs at the end of each future slot, without noise of measurement.
 
     ``inputs`` has ``model.lags`` rows of the past in front. The same key gives the same process noise under any plan.

@@ -84,10 +84,18 @@ def _seed_of(key: PRNGKeyArray) -> int:
     return int.from_bytes(hashlib.sha256(np.asarray(jax.random.key_data(key)).tobytes()).digest()[:6], "big")
 
 
-def _lineage(model: AbstractModel, record: str, method: AbstractMethod, filter_: EnsembleFilter, prior: Prior, key: PRNGKeyArray) -> Lineage:
+def _lineage(
+    model: AbstractModel, record: str, method: AbstractMethod, filter_: EnsembleFilter, prior: Prior, key: PRNGKeyArray
+) -> Lineage:
     settings = digest([repr(method), repr(filter_), np.asarray(prior.mean), np.asarray(prior.cholesky)])[:12]
     return Lineage(
-        record=record, model=model.id, model_version=model.version, code_version=__version__, method=f"{method.name}:{settings}", seed=_seed_of(key), note="calibrate"
+        record=record,
+        model=model.id,
+        model_version=model.version,
+        code_version=__version__,
+        method=f"{method.name}:{settings}",
+        seed=_seed_of(key),
+        note="calibrate",
     )
 
 
@@ -134,7 +142,11 @@ def calibrate(
     observed = model.observe(known, now)
     if observed.data.count == 0:
         inference = Inference(
-            Ensemble.equal(model.prior.draw(settings.size, key=stream(key, "prior"))), {}, int(Status.PRIOR_ONLY), "prior", "exact: the prior itself"
+            Ensemble.equal(model.prior.draw(settings.size, key=stream(key, "prior"))),
+            {},
+            int(Status.PRIOR_ONLY),
+            "prior",
+            "exact: the prior itself",
         )
     else:
         inference = chosen.run(target_of(model, observed), key=stream(key, "calibrate"), progress=progress)
@@ -187,7 +199,15 @@ def _follow(twin: Twin, state: Stream, slots: Slots, end: int, observed: Observe
         window = slots.window(state.done + 1, end + 1, lags=model.lags)
         context = model.slot_context(observed, state.done + 1, window.count)
         rows, _, squared = run(
-            model, twin.filter, rows, window, context, first=state.done + 1, count=count, learn_from=state.learn_from, key=stream(twin.key, "stream")
+            model,
+            twin.filter,
+            rows,
+            window,
+            context,
+            first=state.done + 1,
+            count=count,
+            learn_from=state.learn_from,
+            key=stream(twin.key, "stream"),
         )
         surprise = np.concatenate([surprise, np.asarray(squared)[:count]])
     host = np.asarray(rows)
@@ -217,13 +237,22 @@ def assimilate(twin: Twin, record: PatientRecord, now: int, *, key: PRNGKeyArray
         When ``now`` lies before the twin's.
     """
     if now < twin.now:
-        raise TimeError("a twin cannot assimilate backwards", seen=now, expected=f">= {twin.now}", fix="load the earlier version of the twin from the store")
+        raise TimeError(
+            "a twin cannot assimilate backwards",
+            seen=now,
+            expected=f">= {twin.now}",
+            fix="load the earlier version of the twin from the store",
+        )
     known = record.as_of(now)
     model = twin.model
     if not isinstance(model, AbstractStateModel):
         again = calibrate(model, record, now, method=twin.method, filter=twin.filter, key=twin.key if key is None else key)
         return replace(again, calibrated=twin.calibrated, lineage=again.lineage.then("assimilate", record=known.hash))
-    lineage = twin.lineage.then("assimilate", record=known.hash) if twin.lineage.note == "calibrate" else twin.lineage.model_copy(update={"record": known.hash})
+    lineage = (
+        twin.lineage.then("assimilate", record=known.hash)
+        if twin.lineage.note == "calibrate"
+        else twin.lineage.model_copy(update={"record": known.hash})
+    )
     moved = _carried(twin, known, now, ask=ask)
     if moved is not None:
         return replace(moved, lineage=lineage)
@@ -256,7 +285,9 @@ def _carried(twin: Twin, known: PatientRecord, now: int, *, ask: bool = True) ->
 def _up_to(known: PatientRecord, time: int) -> PatientRecord:
     """Return facts true up to ``time`` as if they had been recorded by then: what is now known of the past."""
     series = tuple(
-        part.model_copy(update={"recorded": np.minimum(part.recorded, time)}) for part in (s.between(-(2**62), time + 1) for s in known.series) if len(part)
+        part.model_copy(update={"recorded": np.minimum(part.recorded, time)})
+        for part in (s.between(-(2**62), time + 1) for s in known.series)
+        if len(part)
     )
     exposures = tuple(e.model_copy(update={"recorded": min(e.recorded, time)}) for e in known.exposures if e.start <= time)
     findings = tuple(f.model_copy(update={"recorded": min(f.recorded, time)}) for f in known.findings if f.time <= time)

@@ -69,7 +69,9 @@ def _probability_below(quantiles: Float[np.ndarray, "w level"], threshold: float
     return np.where(below == 0, LEVELS[0] / 2, np.where(below == len(LEVELS), 1 - LEVELS[0] / 2, LEVELS[i - 1] + share * 0.01))
 
 
-def _count(recording: Recording, w: Windows, probability: np.ndarray, alarm: Alarm, part: int, threshold: float) -> tuple[int, int, int, float]:
+def _count(
+    recording: Recording, w: Windows, probability: np.ndarray, alarm: Alarm, part: int, threshold: float
+) -> tuple[int, int, int, float]:
     """Events, events warned of, false alarms and days in one part of one recording."""
     n = len(recording.value)
     use = w.part == part
@@ -79,7 +81,9 @@ def _count(recording: Recording, w: Windows, probability: np.ndarray, alarm: Ala
     first, last = int(w.origin[use][0]), int(w.origin[use][-1])
     covered = np.zeros(n, bool)
     covered[w.origin[use]] = True
-    begins = [e for e in events(np.asarray(recording.value), step, alarm) if first < e <= last + span and covered[max(0, e - span) : e].any()]
+    begins = [
+        e for e in events(np.asarray(recording.value), step, alarm) if first < e <= last + span and covered[max(0, e - span) : e].any()
+    ]
     awake = use & (w.lags[:, 0] >= alarm.threshold)
     ringing = w.origin[awake & (probability > threshold)]
     warned = sum(1 for e in begins if ((ringing >= e - span) & (ringing < e)).any())
@@ -93,7 +97,9 @@ def _count(recording: Recording, w: Windows, probability: np.ndarray, alarm: Ala
     return len(begins), warned, false, use.sum() * step / 1440.0
 
 
-def alarm_curve(alarm: Alarm, recordings: Sequence[Recording], parts: Sequence[Windows], quantiles: Sequence[Float[np.ndarray, "w level"]]) -> AlarmCurve:
+def alarm_curve(
+    alarm: Alarm, recordings: Sequence[Recording], parts: Sequence[Windows], quantiles: Sequence[Float[np.ndarray, "w level"]]
+) -> AlarmCurve:
     """Return the curve on the test parts, with the threshold chosen on the calibration parts.
 
     An alarm rings when the probability of lying below the threshold at the end of the span exceeds a level; a ringing alarm stays silent for the span.

@@ -110,9 +110,16 @@ def read(path: Path) -> tuple[EvidenceRun, ...]:
             told = table.pop("id", None)
             run = EvidenceRun(**table)
         except (json.JSONDecodeError, ValidationError, TypeError, AttributeError) as error:
-            raise FormatError("not an evidence run", seen=f"{path.name}, line {number}: {type(error).__name__}", expected="one JSON object per line") from error
+            raise FormatError(
+                "not an evidence run", seen=f"{path.name}, line {number}: {type(error).__name__}", expected="one JSON object per line"
+            ) from error
         if told != run.id:
-            raise FormatError("an evidence run was edited", seen=f"{path.name}, line {number}: {told}", expected=run.id, fix="run it again; runs are appended, never edited")
+            raise FormatError(
+                "an evidence run was edited",
+                seen=f"{path.name}, line {number}: {told}",
+                expected=run.id,
+                fix="run it again; runs are appended, never edited",
+            )
         runs.append(run)
     return tuple(runs)
 

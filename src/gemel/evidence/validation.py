@@ -138,7 +138,10 @@ def _row(
     base_squared = per_person([(a - b) ** 2 for a, b in zip(y, reference, strict=True)])
     inside = [(a >= v[:, 4]) & (a <= v[:, 94]) for a, v in zip(y, q, strict=True)]
     inside_person, n_person = per_person(inside), np.bincount(cluster, count, people)
-    crps, base_crps = per_person([crps_of_quantiles(a, v) for a, v in zip(y, q, strict=True)]), per_person([crps_of_quantiles(a, v) for a, v in zip(y, base_q, strict=True)])
+    crps, base_crps = (
+        per_person([crps_of_quantiles(a, v) for a, v in zip(y, q, strict=True)]),
+        per_person([crps_of_quantiles(a, v) for a, v in zip(y, base_q, strict=True)]),
+    )
     has = n_person > 0
     Y, M, Q = np.concatenate(y), np.concatenate(mean), np.concatenate(q)
     now = np.concatenate([w.lags[t, 0] for w, t in zip(parts, test, strict=True)])
@@ -195,7 +198,11 @@ def validate(
     recordings, notes = protocol.recordings(records)
     bad = [h for h in horizons if h <= 0 or any(h % r.step for r in recordings)]
     if bad:
-        raise DataError("a horizon is not a multiple of the slot length", seen=bad, expected=f"multiples of {recordings[0].step} min" if recordings else "positive minutes")
+        raise DataError(
+            "a horizon is not a multiple of the slot length",
+            seen=bad,
+            expected=f"multiples of {recordings[0].step} min" if recordings else "positive minutes",
+        )
     parts = [windows(r, protocol) for r in recordings]
     counts = {name: int(sum((w.part == k).sum() for w in parts)) for k, name in enumerate(("train", "calibrate", "test"))}
     if not counts["train"] or not counts["test"]:
@@ -220,7 +227,9 @@ def validate(
     chosen = dict(options or {})
     found["twin"] = timed("twin", lambda: protocol.forecaster(recordings, parts, horizons, chosen))
     if ablations and has_inputs:
-        found["twin without inputs"] = timed("twin without inputs", lambda: protocol.forecaster(recordings, parts, horizons, chosen | {"inputs": False}))
+        found["twin without inputs"] = timed(
+            "twin without inputs", lambda: protocol.forecaster(recordings, parts, horizons, chosen | {"inputs": False})
+        )
     if peers:
         found["LSTM"] = timed("LSTM", lambda: _lstm(parts, seed))
     _, cluster = np.unique([r.cluster for r in recordings], return_inverse=True)
@@ -231,7 +240,10 @@ def validate(
     alarms = {}
     if protocol.alarm is not None and protocol.alarm.within in horizons:
         j = horizons.index(protocol.alarm.within)
-        alarms = {name: alarm_curve(protocol.alarm, recordings, parts, [f.quantiles[:, j] for f in forecasts]) for name, forecasts in found.items()}
+        alarms = {
+            name: alarm_curve(protocol.alarm, recordings, parts, [f.quantiles[:, j] for f in forecasts])
+            for name, forecasts in found.items()
+        }
     if progress is not None:
         progress.finish()
     people = int(cluster.max()) + 1

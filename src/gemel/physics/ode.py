@@ -27,7 +27,9 @@ def _axpy(scale: Any, x: PyTree, y: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: a * scale + b, x, y)
 
 
-def rk4_step(f: RightHandSide, time: Float[Array, ""], state: PyTree, inputs: Any, parameters: Any, step: Float[Array, ""] | float) -> PyTree:
+def rk4_step(
+    f: RightHandSide, time: Float[Array, ""], state: PyTree, inputs: Any, parameters: Any, step: Float[Array, ""] | float
+) -> PyTree:
     """Advance one step by the classical fourth-order Runge-Kutta method.
 
     References

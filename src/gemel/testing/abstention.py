@@ -35,7 +35,9 @@ def outside(subject: Subject) -> Iterator[tuple[str, PatientRecord, int]]:
         for series in record.find_series(code):
             last = series.current().take(np.array([-1]))
             analyte = None if is_convertible(spec.unit, last.unit) else "glucose"
-            changed = last.model_copy(update={"value": np.atleast_1d(convert(value, spec.unit, last.unit, analyte=analyte)), "recorded": np.array([now])})
+            changed = last.model_copy(
+                update={"value": np.atleast_1d(convert(value, spec.unit, last.unit, analyte=analyte)), "recorded": np.array([now])}
+            )
             yield f"{spec.name} of {value:g} {spec.unit}", record.with_facts(changed), now
             break
         for exposure in record.find_exposures(code)[-1:]:
@@ -51,17 +53,31 @@ def outside(subject: Subject) -> Iterator[tuple[str, PatientRecord, int]]:
 def check_abstention(subject: Subject) -> str:
     """Ask outside the domain: the domain must say no, the forecast must have no draws, and there must be no advice."""
     room, twin = subject.room, subject.twin
-    require(twin.domain.reason is None, "it abstains inside its domain too", seen=twin.domain.sentence, fix="simulate people whom the room is for")
+    require(
+        twin.domain.reason is None,
+        "it abstains inside its domain too",
+        seen=twin.domain.sentence,
+        fix="simulate people whom the room is for",
+    )
     cases = 0
     for what, record, now in outside(subject):
         cases += 1
         domain = subject.model.domain(record.as_of(now), now)
-        require(domain.reason is not None, f"it does not abstain outside its domain: {what}", fix="return Domain(reason, sentence) from domain()")
+        require(
+            domain.reason is not None,
+            f"it does not abstain outside its domain: {what}",
+            fix="return Domain(reason, sentence) from domain()",
+        )
         require(domain.sentence.strip(), f"it abstains without a sentence: {what}", seen=domain.reason)
         moved = replace(twin, domain=domain)
         forecast = subject.forecast(moved)
-        require(forecast.status == Status.ABSTAINED and len(forecast.draws) == 0 and forecast.reason, f"a forecast shows numbers outside the domain: {what}")
-        advice = recommend(moved, dict(room.plans(twin)), room.objective(), room.limits(), times=room.times(twin), n=16, key=subject.key("advice"))
+        require(
+            forecast.status == Status.ABSTAINED and len(forecast.draws) == 0 and forecast.reason,
+            f"a forecast shows numbers outside the domain: {what}",
+        )
+        advice = recommend(
+            moved, dict(room.plans(twin)), room.objective(), room.limits(), times=room.times(twin), n=16, key=subject.key("advice")
+        )
         require(isinstance(advice, Abstained), f"advice is given outside the domain: {what}")
     require(cases, "no domain is declared", fix="give inputs a domain in twin.toml, or the evidence module an OUTSIDE")
     empty = PatientRecord(id="nobody")

@@ -26,7 +26,11 @@ def check_duplicates(subject: Subject) -> str:
     echoes: list[Fact] = [s.model_copy(update={"recorded": np.maximum(s.recorded, now - MINUTE)}) for s in record.series]
     echoes += [e.model_copy(update={"recorded": max(e.recorded, now - MINUTE)}) for e in record.exposures]
     for what, doubled in (("the same facts sent twice", again), ("the same facts recorded again later", record.with_facts(*echoes))):
-        require(_equal(twin, subject.calibrate(doubled, now)), f"a duplicate counts twice: {what} changed the twin", fix="use record.as_of(now), which keeps the newest version of each fact")
+        require(
+            _equal(twin, subject.calibrate(doubled, now)),
+            f"a duplicate counts twice: {what} changed the twin",
+            fix="use record.as_of(now), which keeps the newest version of each fact",
+        )
     base, then = subject.split()
     early = subject.calibrate(base, then, name="early")
     once = assimilate(early, record, now)
@@ -51,7 +55,12 @@ def check_arrivals(subject: Subject) -> str:
             twin = assimilate(twin, record, moment)
             require(twin.status != Status.RECALIBRATED, "a fact after the calibration led to a recalibration", seen=twin.sentence)
         twin = assimilate(twin, record, now + 2 * MINUTE)
-        require(_equal(whole, twin), "the order of arrival changes the twin", seen=f"batches {order} against all at once", fix="fold noise from the slot, and let slots() depend on the facts alone")
+        require(
+            _equal(whole, twin),
+            "the order of arrival changes the twin",
+            seen=f"batches {order} against all at once",
+            fix="fold noise from the slot, and let slots() depend on the facts alone",
+        )
     return f"{sum(len(f) if f.kind == 'series' else 1 for b in batches for f in b)} facts in three orders of arrival gave one twin"
 
 

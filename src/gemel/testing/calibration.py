@@ -19,7 +19,12 @@ def check_calibration(subject: Subject) -> str:
     found = sbc(subject.room, subject.replicas, method=subject.method, model=subject.model, key=subject.key("calibration"))
     refused = sum(found.refused.values())
     told = ", ".join(f"{n} times {sentence(code)!r}" for code, n in found.refused.items())
-    require(refused <= MOST_REFUSED * subject.replicas, "the default method refuses too many simulated people", seen=told, expected=f"at most {MOST_REFUSED:.0%}")
+    require(
+        refused <= MOST_REFUSED * subject.replicas,
+        "the default method refuses too many simulated people",
+        seen=told,
+        expected=f"at most {MOST_REFUSED:.0%}",
+    )
     result = uniformity(found)
     quantity, test = result.worst
     broken = sorted({q for (q, _), p in result.adjusted.items() if p < LEAST_P})
@@ -28,4 +33,6 @@ def check_calibration(subject: Subject) -> str:
         seen=f"p = {result.p_value:.1e} adjusted ({quantity}, {test}), {found.replicas} replicas", expected=f">= {LEAST_P:g}",
         fix="simulate_record must draw the truth from the prior and the data from the likelihood; then look at the likelihood",
     )  # fmt: skip
-    return f"smallest adjusted p {result.p_value:.2g} ({quantity}, {test}); {found.replicas} replicas" + (f", {refused} refused: {told}" if refused else "")
+    return f"smallest adjusted p {result.p_value:.2g} ({quantity}, {test}); {found.replicas} replicas" + (
+        f", {refused} refused: {told}" if refused else ""
+    )

@@ -49,7 +49,12 @@ def check_compilation(subject: Subject) -> str:
         fix="make it an array of the context",
     )  # fmt: skip
     buckets = Counter(map(_shapes, targets))
-    require(len(buckets) <= MOST_BUCKETS, "sizes are not put into buckets", seen=f"{len(buckets)} shapes among {count} patients", fix="pad with gemel.engine.compile.bucket")
+    require(
+        len(buckets) <= MOST_BUCKETS,
+        "sizes are not put into buckets",
+        seen=f"{len(buckets)} shapes among {count} patients",
+        fix="pad with gemel.engine.compile.bucket",
+    )
     z = np.asarray(model.prior.mean)
 
     @eqx.filter_jit
@@ -59,9 +64,15 @@ def check_compilation(subject: Subject) -> str:
     with counting() as counter:
         for target in targets:
             density(target, z)
-    require(counter.count <= len(buckets), "the log likelihood is compiled more than once per bucket", seen=f"{counter.count} for {len(buckets)} buckets")
+    require(
+        counter.count <= len(buckets),
+        "the log likelihood is compiled more than once per bucket",
+        seen=f"{counter.count} for {len(buckets)} buckets",
+    )
     largest = buckets.most_common(1)[0][0]
-    alike = [p for p, t in zip(patients, targets, strict=True) if _shapes(t) == largest and model.domain(p[0].as_of(p[1]), p[1]).reason is None]
+    alike = [
+        p for p, t in zip(patients, targets, strict=True) if _shapes(t) == largest and model.domain(p[0].as_of(p[1]), p[1]).reason is None
+    ]
     if len(alike) < 2:
         return f"{count} patients, {len(buckets)} buckets; no two in one bucket inside the domain"
     with counting() as first:
@@ -71,5 +82,10 @@ def check_compilation(subject: Subject) -> str:
     with counting() as second:
         subject.forecast(subject.calibrate(*alike[0], name="second"))
         subject.forecast(subject.calibrate(*alike[len(alike) // 2], name="third"))
-    require(second.count == 0, "a second patient of the same bucket is compiled anew", seen=f"{second.count} programs", fix="let shapes depend on buckets only")
+    require(
+        second.count == 0,
+        "a second patient of the same bucket is compiled anew",
+        seen=f"{second.count} programs",
+        fix="let shapes depend on buckets only",
+    )
     return f"{count} patients of different lengths, {len(buckets)} bucket(s), {counter.count} compilation(s); calibrate and forecast again: none"

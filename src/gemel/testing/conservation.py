@@ -36,6 +36,11 @@ def check_conservation(subject: Subject) -> str:
 
         found = np.abs(np.asarray(errors(model, subject.prior_draws[:8], observed.plan, times, context)))
         limit = getattr(law, "tolerance", TOLERANCE)
-        require(found.max() <= limit, f"not conserved: {law.__name__.replace('_', ' ')}", seen=f"relative error {found.max():.2e}", expected=f"<= {limit:.0e}")
+        require(
+            found.max() <= limit,
+            f"not conserved: {law.__name__.replace('_', ' ')}",
+            seen=f"relative error {found.max():.2e}",
+            expected=f"<= {limit:.0e}",
+        )
         worst = max(worst, float(found.max()))
     return f"{len(laws)} law(s), largest relative error {worst:.1e}"

@@ -45,7 +45,9 @@ class _Question:
         best, self.pair, self.cause = 0.0, pairs[0] if pairs else ("", ""), 0
         for i in range(len(self.sd) if pairs else 0):
             step = np.where(np.arange(len(self.sd)) == i, self.sd, 0.0)
-            up, down = (self.utilities(_believing(twin, 1e-6 * self.sd, subject.key("beliefs"), sign * step), self.plans) for sign in (1.0, -1.0))
+            up, down = (
+                self.utilities(_believing(twin, 1e-6 * self.sd, subject.key("beliefs"), sign * step), self.plans) for sign in (1.0, -1.0)
+            )
             for a, b in pairs:
                 high, low = up[a] - up[b], down[a] - down[b]
                 effect = abs(high.mean() - low.mean()) / (high.std() + low.std() + 1e-9 * np.abs(high).max() + 1e-300)
@@ -151,7 +153,9 @@ def _plant_datum(subject: Subject, question: _Question) -> str:
     )  # fmt: skip
     if not is_stream and abs(exact) > 0.2 * gain.std():  # below that, sampling error hides it
         ratio = first["moved"] / exact
-        require(0.4 < ratio < 2.5, "the explanation tells another influence than leaving the datum out has", seen=first["moved"], expected=exact)
+        require(
+            0.4 < ratio < 2.5, "the explanation tells another influence than leaving the datum out has", seen=first["moved"], expected=exact
+        )
     return f"the datum at {first['time']} moves the gain by {first['moved']:.3g}"
 
 

@@ -47,8 +47,19 @@ def check_lookahead(subject: Subject) -> str:
     subject.calibrate(full, now + 2 * HOUR, name="later")
     again = subject.calibrate(full, now)
     same = [np.array_equal(a, b, equal_nan=True) for a, b in zip(fingerprint(twin), fingerprint(again), strict=True)]
-    require(all(same), "a fact recorded later changed an earlier posterior", fix="read record.as_of(now) only, and keep nothing between calls")
+    require(
+        all(same), "a fact recorded later changed an earlier posterior", fix="read record.as_of(now) only, and keep nothing between calls"
+    )
     after = subject.forecast(again)
-    require(np.array_equal(before.draws, after.draws), "a fact recorded later changed an earlier forecast", fix="read record.as_of(now) only, and keep nothing between calls")
-    require(before.status == after.status, "a fact recorded later changed the status of an earlier forecast", seen=after.status.name, expected=before.status.name)
+    require(
+        np.array_equal(before.draws, after.draws),
+        "a fact recorded later changed an earlier forecast",
+        fix="read record.as_of(now) only, and keep nothing between calls",
+    )
+    require(
+        before.status == after.status,
+        "a fact recorded later changed the status of an earlier forecast",
+        seen=after.status.name,
+        expected=before.status.name,
+    )
     return f"{sum(map(len, full.series)) - sum(map(len, subject.record.series))} later readings left the forecast as it was"

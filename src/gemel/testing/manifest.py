@@ -34,7 +34,9 @@ def check_manifest(subject: Subject) -> str:
     if isinstance(model, AbstractStateModel):
         require(model.slot > 0, "the slot of the model is not positive", seen=model.slot)
     horizons = np.asarray(room.horizons, float)
-    require(len(horizons) and (horizons > 0).all() and (np.diff(horizons) > 0).all(), "horizons must be positive and rise", seen=room.horizons)
+    require(
+        len(horizons) and (horizons > 0).all() and (np.diff(horizons) > 0).all(), "horizons must be positive and rise", seen=room.horizons
+    )
     for part in ("evidence", "report"):
         room.load(part)
     return f"{len(model.prior.parameters)} parameters, of these ASSUMED: {', '.join(assumed) or 'none'}"
@@ -44,8 +46,12 @@ def _outputs(subject: Subject) -> None:
     told, made = {o.name: o for o in subject.room.manifest.outputs}, {o.name: o for o in subject.model.outputs}
     require(set(told) == set(made), "outputs of manifest and code differ", seen=sorted(made), expected=sorted(told))
     for name, output in made.items():
-        require(output.unit == told[name].unit, f"output {name!r}: unit of code and manifest differ", seen=output.unit, expected=told[name].unit)
-        require(output.code == told[name].code, f"output {name!r}: code of code and manifest differ", seen=output.code, expected=told[name].code)
+        require(
+            output.unit == told[name].unit, f"output {name!r}: unit of code and manifest differ", seen=output.unit, expected=told[name].unit
+        )
+        require(
+            output.code == told[name].code, f"output {name!r}: code of code and manifest differ", seen=output.code, expected=told[name].code
+        )
 
 
 def _inputs(subject: Subject) -> None:
@@ -56,7 +62,9 @@ def _inputs(subject: Subject) -> None:
     for code, unit in units:
         require(code in inputs, f"the code reads {code}, which is not an input of the manifest", expected=sorted(map(str, inputs)))
         spec = inputs[code]
-        known = any(is_convertible(unit, wanted, analyte=a) for a in (None, "glucose", "insulin") for wanted in (spec.unit, f"{spec.unit}/h"))  # or as a rate
+        known = any(
+            is_convertible(unit, wanted, analyte=a) for a in (None, "glucose", "insulin") for wanted in (spec.unit, f"{spec.unit}/h")
+        )  # or as a rate
         require(known, f"input {spec.name!r} comes in a unit that does not convert", seen=unit, expected=spec.unit)
     seen = {code for code, _ in units} | {f.code for f in record.findings}
     missing = [i.name for code, i in inputs.items() if i.required and code not in seen]
@@ -71,4 +79,6 @@ def _ports(subject: Subject) -> None:
             require(fits, f"export {port.name!r} is no output of the code", seen=(port.code, port.unit))
         if port.role == "plan-channel":
             fits = [c for c in model.channels if c.name == port.name and is_convertible(c.unit, port.unit)]
-            require(fits, f"port {port.name!r} is no channel of the code", seen=port.unit, expected=[(c.name, c.unit) for c in model.channels])
+            require(
+                fits, f"port {port.name!r} is no channel of the code", seen=port.unit, expected=[(c.name, c.unit) for c in model.channels]
+            )

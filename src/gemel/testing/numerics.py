@@ -60,12 +60,20 @@ def check_transforms(subject: Subject) -> str:
         error = np.abs(slope - difference) / scale
         worst = max(worst, float(error.max()))
         which = names[int(error.argmax())]
-        require(error.max() <= CLOSE, f"the gradient of {which!r} is not the slope", seen=slope[error.argmax()], expected=difference[error.argmax()])
+        require(
+            error.max() <= CLOSE,
+            f"the gradient of {which!r} is not the slope",
+            seen=slope[error.argmax()],
+            expected=difference[error.argmax()],
+        )
     if isinstance(model, AbstractLeastSquaresModel):
         squares = np.array([float(_squares(target, z)) for z in points])
         gap = (single - single[0]) + 0.5 * (squares - squares[0])
         fits = np.abs(gap) <= 1e-8 * (1 + np.abs(single) + squares)
         require(
-            fits.all(), "log likelihood and residual disagree: it must be -|r|^2/2 plus a constant", seen=float(np.abs(gap).max()), expected="< 1e-8 of the whole"
+            fits.all(),
+            "log likelihood and residual disagree: it must be -|r|^2/2 plus a constant",
+            seen=float(np.abs(gap).max()),
+            expected="< 1e-8 of the whole",
         )
     return f"gradient within {worst:.1e} of central differences"

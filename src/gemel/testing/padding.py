@@ -41,7 +41,9 @@ def _longer(data: Dataset, extra: int) -> Dataset:
         return np.where(mask, full, np.asarray(rubbish).astype(full.dtype))
 
     last = float(np.asarray(data.time).max())
-    return Dataset(*(jnp.asarray(x) for x in (pad(data.time, last), pad(data.value, 1e6), pad(data.channel, 0), pad(data.censored, 0), mask)))
+    return Dataset(
+        *(jnp.asarray(x) for x in (pad(data.time, last), pad(data.value, 1e6), pad(data.channel, 0), pad(data.censored, 0), mask))
+    )
 
 
 def _more(plan: Plan, extra: int) -> Plan:
@@ -51,7 +53,9 @@ def _more(plan: Plan, extra: int) -> Plan:
         full = np.concatenate([np.asarray(x), np.full(extra, rubbish).astype(np.asarray(x).dtype)])
         return np.where(mask, full, np.asarray(rubbish).astype(full.dtype))
 
-    return Plan(*(jnp.asarray(x) for x in (pad(plan.start, 1.0), pad(plan.duration, 1.0), pad(plan.amount, 1e6), pad(plan.channel, 0), mask)))
+    return Plan(
+        *(jnp.asarray(x) for x in (pad(plan.start, 1.0), pad(plan.duration, 1.0), pad(plan.amount, 1e6), pad(plan.channel, 0), mask))
+    )
 
 
 def check_padding(subject: Subject) -> str:
@@ -63,12 +67,27 @@ def check_padding(subject: Subject) -> str:
     value, slope = _value_and_slope(base, z)
     times = np.asarray(observed.data.time)
     path = np.asarray(_path(model, z, observed.plan, times, context, subject.key("padding")))
-    for what, extra in (("rubbish in masked rows", (0, 0)), ("a longer bucket of data", (len(times), 0)), ("a longer bucket of events", (0, observed.plan.mask.shape[0]))):
+    for what, extra in (
+        ("rubbish in masked rows", (0, 0)),
+        ("a longer bucket of data", (len(times), 0)),
+        ("a longer bucket of events", (0, observed.plan.mask.shape[0])),
+    ):
         data, plan = _longer(observed.data, extra[0]), _more(observed.plan, extra[1])
         padded = eqx.tree_at(lambda t: (t.data, t.plan), base, (data, plan))
         found, gradient = _value_and_slope(padded, z)
-        require(_same(found, value, extra), f"padding leaks into the log likelihood: {what}", seen=float(found), expected=float(value), fix="mask every sum")
-        require(_same(gradient, slope, extra), f"padding leaks into the gradient: {what}", seen=np.abs(np.asarray(gradient) - np.asarray(slope)).max(), expected=0)
+        require(
+            _same(found, value, extra),
+            f"padding leaks into the log likelihood: {what}",
+            seen=float(found),
+            expected=float(value),
+            fix="mask every sum",
+        )
+        require(
+            _same(gradient, slope, extra),
+            f"padding leaks into the gradient: {what}",
+            seen=np.abs(np.asarray(gradient) - np.asarray(slope)).max(),
+            expected=0,
+        )
         longer = np.concatenate([times, np.full(extra[0], times[-1])])
         moved = np.asarray(_path(model, z, plan, longer, context, subject.key("padding")))[: len(times)]
         require(_same(moved, path, extra), f"padding leaks into the simulation: {what}", seen=np.abs(moved - path).max(), expected=0)

@@ -35,7 +35,9 @@ def check_prior(subject: Subject) -> str:
     use = np.asarray(observed.data.mask)
     times = np.asarray(observed.data.time)
     context = jax.tree.map(np.asarray, observed.context)
-    values = np.asarray(simulated(subject.model, subject.prior_draws, observed.plan, times, context, stream(subject.key("prior"), "paths")))[:, use]
+    values = np.asarray(
+        simulated(subject.model, subject.prior_draws, observed.plan, times, context, stream(subject.key("prior"), "paths"))
+    )[:, use]
     shares = []
     for i, output in enumerate(subject.model.outputs):
         domain = specs[output.name].domain

@@ -16,7 +16,9 @@ __all__ = ["chosen", "is_quick", "pytest_addoption"]
 def pytest_addoption(parser: Any) -> None:
     """Add ``--twin`` (repeatable) and ``--full``."""
     group = parser.getgroup("gemel", "the contract of twins")
-    group.addoption("--twin", action="append", default=[], metavar="ID", help="twin to check; repeat for more; left out, all that are installed")
+    group.addoption(
+        "--twin", action="append", default=[], metavar="ID", help="twin to check; repeat for more; left out, all that are installed"
+    )
     group.addoption("--full", action="store_true", default=False, help="1,000 patients and 100 replicas instead of the quick check")
 
 

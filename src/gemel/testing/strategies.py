@@ -34,26 +34,50 @@ def series(
     delay = draw(st.lists(st.integers(0, latest), min_size=n, max_size=n))
     status = draw(st.lists(st.sampled_from([FINAL, FINAL, FINAL, ENTERED_IN_ERROR] if errors else [FINAL]), min_size=n, max_size=n))
     time = np.array(times, np.int64)
-    return Series(code=Code.parse(code), unit=unit, time=time, value=value, recorded=time + np.array(delay, np.int64) * MINUTE, status=status, source="drawn")
+    return Series(
+        code=Code.parse(code),
+        unit=unit,
+        time=time,
+        value=value,
+        recorded=time + np.array(delay, np.int64) * MINUTE,
+        status=status,
+        source="drawn",
+    )
 
 
 @st.composite
 def exposures(
-    draw: st.DrawFn, *, code: str = "gemel:toy-dose", unit: str = "mg", most: float = 10.0, start: int = START, days: float = _DAYS, latest: int = 600
+    draw: st.DrawFn,
+    *,
+    code: str = "gemel:toy-dose",
+    unit: str = "mg",
+    most: float = 10.0,
+    start: int = START,
+    days: float = _DAYS,
+    latest: int = 600,
 ) -> Exposure:
     """One dose, recorded when given or later."""
     begin = draw(instants(start=start, days=days))
     length = draw(st.sampled_from([0, 5, 60])) * MINUTE
     amount = draw(st.floats(0.0, most, allow_nan=False, width=32))
     recorded = begin + draw(st.integers(0, latest)) * MINUTE
-    return Exposure(code=Code.parse(code), quantity=Quantity(value=amount, unit=unit), start=begin, end=begin + length, recorded=recorded, source="drawn")
+    return Exposure(
+        code=Code.parse(code),
+        quantity=Quantity(value=amount, unit=unit),
+        start=begin,
+        end=begin + length,
+        recorded=recorded,
+        source="drawn",
+    )
 
 
 @st.composite
 def findings(draw: st.DrawFn, *, codes: tuple[str, ...] = ("gemel:toy-signal",), start: int = START, days: float = _DAYS) -> Finding:
     """One finding without a value."""
     time = draw(instants(start=start, days=days))
-    return Finding(code=Code.parse(draw(st.sampled_from(codes))), time=time, recorded=time + draw(st.integers(0, 600)) * MINUTE, source="drawn")
+    return Finding(
+        code=Code.parse(draw(st.sampled_from(codes))), time=time, recorded=time + draw(st.integers(0, 600)) * MINUTE, source="drawn"
+    )
 
 
 @st.composite
@@ -63,7 +87,9 @@ def records(
     """A record of one series and some doses, under a pseudonym."""
     person = Demographics(age=draw(st.integers(18, 90)), sex=draw(st.sampled_from(["female", "male", "unknown"])))
     doses = draw(st.lists(exposures() if given is None else given, max_size=most_given))
-    return PatientRecord(id=f"drawn-{draw(st.integers(0, 999)):03d}", demographics=person).with_facts(draw(series() if measured is None else measured), *doses)
+    return PatientRecord(id=f"drawn-{draw(st.integers(0, 999)):03d}", demographics=person).with_facts(
+        draw(series() if measured is None else measured), *doses
+    )
 
 
 @st.composite

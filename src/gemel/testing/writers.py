@@ -34,7 +34,9 @@ def write_distribution(folder: Path, name: str, twins: Mapping[str, str], *, ver
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True, exist_ok=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text(f"[{GROUP}]\n" + "".join(f"{twin} = {target}\n" for twin, target in twins.items()), encoding="utf-8")
+    (info / "entry_points.txt").write_text(
+        f"[{GROUP}]\n" + "".join(f"{twin} = {target}\n" for twin, target in twins.items()), encoding="utf-8"
+    )
     return info
 
 

@@ -39,7 +39,9 @@ def test_the_future_changes_nothing_earlier(record, learnt, whole):
     rng = np.random.default_rng(0)
     series = record.series[0]
     value = np.where(series.time > then, rng.uniform(50, 350, len(series)), series.value)
-    facts = [e if e.start <= then else e.model_copy(update={"quantity": e.quantity.model_copy(update={"value": 1.0})}) for e in record.exposures]
+    facts = [
+        e if e.start <= then else e.model_copy(update={"quantity": e.quantity.model_copy(update={"value": 1.0})}) for e in record.exposures
+    ]
     scrambled = record.model_copy(update={"series": (series.model_copy(update={"value": value}),), "exposures": tuple(facts)})
     again = corrections(scrambled, learnt)
     earlier = [t for t in whole if t <= then]

@@ -135,7 +135,9 @@ def test_mage_on_constructed_signals():
     assert m.mage(trace(wave)) == pytest.approx((50 + 3 * 100 + wave[-1] - 100) / 5, abs=1e-9)
     ripple = wave + 4 * np.sin(2 * np.pi * minute / 30)
     assert m.mage(trace(ripple)) == pytest.approx(m.mage(trace(wave)), abs=8)  # swings below one SD do not count, but move the peaks
-    saw = np.concatenate([np.linspace(100, 200, 73)[:-1], np.linspace(200, 80, 73)[:-1], np.linspace(80, 240, 73)[:-1], np.linspace(240, 100, 72)])
+    saw = np.concatenate(
+        [np.linspace(100, 200, 73)[:-1], np.linspace(200, 80, 73)[:-1], np.linspace(80, 240, 73)[:-1], np.linspace(240, 100, 72)]
+    )
     assert m.mage(trace(saw)) == pytest.approx((100 + 160) / 2, abs=1e-9)
     assert m.mage(trace(300 - saw)) == pytest.approx((100 + 160) / 2, abs=1e-9)  # now falls come first
     assert m.mage(trace(np.full(288, 120.0))) == 0.0

@@ -74,7 +74,9 @@ def test_what_was_eaten_is_absorbed_or_still_in_the_gut():
     s, absorbed = run(resting_at(120.0), tuple(u))
     inside = sum(np.asarray(getattr(s, f"{part}_{w}")) for part in ("solid", "liquid", "gut") for w in WINDOWS)
     eaten = 5.0 * np.cumsum(u[1] + u[3])
-    np.testing.assert_allclose(inside + np.asarray(absorbed), eaten, rtol=1e-10, atol=1e-9)  # Runge-Kutta keeps linear invariants to rounding
+    np.testing.assert_allclose(
+        inside + np.asarray(absorbed), eaten, rtol=1e-10, atol=1e-9
+    )  # Runge-Kutta keeps linear invariants to rounding
 
 
 def test_a_person_at_rest_stays_there():

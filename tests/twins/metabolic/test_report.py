@@ -106,14 +106,40 @@ def streamed(record):
 
 @pytest.fixture(scope="module")
 def comparison():
-    return Comparison({name: a_forecast(NOW, shift=shift, name=name, seed=7) for name, shift in (("as logged", 0.0), ("bolus 20 % less", 28.0), ("walk after the meal", -16.0))})
+    return Comparison(
+        {
+            name: a_forecast(NOW, shift=shift, name=name, seed=7)
+            for name, shift in (("as logged", 0.0), ("bolus 20 % less", 28.0), ("walk after the meal", -16.0))
+        }
+    )
 
 
 def a_choice(comparison):
     ranking = (
-        PlanScore(plan="walk after the meal", utility=-31.4, utility_error=1.1, probability_best=0.81, violations={"below 70 within 2 h": 0.012}, feasible=True),
-        PlanScore(plan="as logged", utility=-36.2, utility_error=1.2, probability_best=0.16, violations={"below 70 within 2 h": 0.004}, feasible=True),
-        PlanScore(plan="bolus 20 % less", utility=-58.0, utility_error=1.9, probability_best=0.03, violations={"below 70 within 2 h": 0.071}, feasible=False),
+        PlanScore(
+            plan="walk after the meal",
+            utility=-31.4,
+            utility_error=1.1,
+            probability_best=0.81,
+            violations={"below 70 within 2 h": 0.012},
+            feasible=True,
+        ),
+        PlanScore(
+            plan="as logged",
+            utility=-36.2,
+            utility_error=1.2,
+            probability_best=0.16,
+            violations={"below 70 within 2 h": 0.004},
+            feasible=True,
+        ),
+        PlanScore(
+            plan="bolus 20 % less",
+            utility=-58.0,
+            utility_error=1.9,
+            probability_best=0.03,
+            violations={"below 70 within 2 h": 0.071},
+            feasible=False,
+        ),
     )
     explanation = {
         "best": "walk after the meal", "second": "as logged", "gain": {"mean": 4.8, "low": 0.9, "high": 8.8},
@@ -194,7 +220,9 @@ def test_the_whole_page(record, twin, streamed, comparison):
 
 
 def test_the_fan_keeps_later_readings_apart_and_marks_what_was_taken(record, streamed):
-    figure = report.forecast_figure(record, streamed[-1][1], past=[f for _, f, _ in streamed[:-1]], standing={"status": "current", "lineage": "x"})
+    figure = report.forecast_figure(
+        record, streamed[-1][1], past=[f for _, f, _ in streamed[:-1]], standing={"status": "current", "lineage": "x"}
+    )
     points = {layer.name: layer for layer in figure.layers if layer.type == "points"}
     assert points["observed"].x.numpy().max() <= NOW < points["observed since"].x.numpy().min()
     past = [layer for layer in figure.layers if layer.type == "line" and layer.name == "past forecasts"]
@@ -306,7 +334,9 @@ def test_abstentions_are_words_with_their_reason(record, twin, streamed, compari
 
 
 def test_a_proposal_that_came_back_from_a_store_is_shown_too():
-    proposal = Proposal(twin="p", issued=NOW, choice=None, reason=AbstentionReason.MEASURE_FIRST, sentence="the plans cannot be told apart", lineage=LINEAGE)
+    proposal = Proposal(
+        twin="p", issued=NOW, choice=None, reason=AbstentionReason.MEASURE_FIRST, sentence="the plans cannot be told apart", lineage=LINEAGE
+    )
     (text,) = report.advice_sections(Proposal.model_validate(json.loads(proposal.model_dump_json())), "UTC")
     assert text.body.startswith("No advice: measure first.")
 
@@ -333,7 +363,18 @@ def a_validation(kind="replayed", alarms=True):
                 )
             )  # fmt: skip
     t = (0.1, 0.3, 0.5, 0.7)
-    curves = {name: AlarmCurve("glucose below 70 mg/dL within 30 min", 41, 27.5, t, tuple(np.array([0.95, 0.82, 0.6, 0.3]) * g), tuple(np.array([2.4, 0.9, 0.3, 0.05]) / g), 0.3) for name, g in (("twin", 1.0), ("ridge", 0.85))}
+    curves = {
+        name: AlarmCurve(
+            "glucose below 70 mg/dL within 30 min",
+            41,
+            27.5,
+            t,
+            tuple(np.array([0.95, 0.82, 0.6, 0.3]) * g),
+            tuple(np.array([2.4, 0.9, 0.3, 0.05]) / g),
+            0.3,
+        )
+        for name, g in (("twin", 1.0), ("ridge", 0.85))
+    }
     return Validation(
         "Where will glucose be?", "glucose", "mg/dL", ShownOn(kind=kind, n=12, what="ShanghaiT1DM"), 12, 14, {"train": 6400, "calibrate": 2100, "test": 2128}, tuple(rows),
         curves if alarms else {}, (70.0, 180.0 + 1e-9), (180, 1500, 448), ("p3: 41 readings, left out",), {"twin": 12.3},

@@ -28,6 +28,14 @@ def limits():
 
 
 room = Room(
-    id="pulse", build=PulseModel, method=weighted, simulate_record=simulate_record, plans=plans, objective=objective, limits=limits,
-    horizons=(1.0, 2.0, 5.0, 10.0, 15.0), evidence="gemel_pulse.evidence", report="gemel_pulse.report",
+    id="pulse",
+    build=PulseModel,
+    method=weighted,
+    simulate_record=simulate_record,
+    plans=plans,
+    objective=objective,
+    limits=limits,
+    horizons=(1.0, 2.0, 5.0, 10.0, 15.0),
+    evidence="gemel_pulse.evidence",
+    report="gemel_pulse.report",
 )

@@ -110,5 +110,7 @@ def simulate_record(key):
     time = start + (minutes * MINUTE).astype(np.int64)
     bout = Exposure(code=EXERCISE, quantity=Quantity(value=10.0, unit="min"), start=start + 3 * MINUTE, end=start + 13 * MINUTE)
     number = int(np.asarray(jax.random.key_data(key)).astype(np.uint32)[-1])
-    record = PatientRecord(id=f"simulated-{number:08x}").with_facts(Series(code=PULSE, unit="/min", time=time, value=np.asarray(value)), bout)
+    record = PatientRecord(id=f"simulated-{number:08x}").with_facts(
+        Series(code=PULSE, unit="/min", time=time, value=np.asarray(value)), bout
+    )
     return record, int(time[-1]) + MINUTE, {name: float(x) for name, x in params.items()}

@@ -11,8 +11,16 @@ def view(twin, record, forecast, advice=None):
         return View(id="pulse", title="Pulse", sections=(words,))
     series = record.as_of(twin.now).series[0].current()
     fan = fan_figure(
-        title="The next minutes", quantity="pulse", unit="/min", time=forecast.times, draws=forecast.draws[:, :, 0], data=(series.time, series.value),
-        issued=forecast.issued, status="simulated", lineage=forecast.lineage, shown_on=ShownOn(kind="simulated", n=1),
+        title="The next minutes",
+        quantity="pulse",
+        unit="/min",
+        time=forecast.times,
+        draws=forecast.draws[:, :, 0],
+        data=(series.time, series.value),
+        issued=forecast.issued,
+        status="simulated",
+        lineage=forecast.lineage,
+        shown_on=ShownOn(kind="simulated", n=1),
     )
     told = (Text(title="Advice", body=advice.sentence),) if advice is not None else ()
     return View(id="pulse", title="Pulse", sections=(words, fan, *told))

@@ -25,7 +25,9 @@ DATASET, PERSON, SHARE = "shanghai", "1002-0", 0.6
 @click.option("--person", default=PERSON, show_default=True, help=f"A recording of the {DATASET} data set.")
 @click.option("--simulated", is_flag=True, help="A person drawn from the model instead, marked SIMULATED in every view.")
 @click.option("--readings", type=click.IntRange(1), help="Stream at most so many readings.")
-@click.option("-o", "--output", type=FilePath, default=Path("gemel-demo"), show_default=True, help="Folder for report, bundle, forecasts and twin.")
+@click.option(
+    "-o", "--output", type=FilePath, default=Path("gemel-demo"), show_default=True, help="Folder for report, bundle, forecasts and twin."
+)
 @seed_option
 @as_json
 @common
@@ -87,7 +89,9 @@ def _meal(record: PatientRecord, times: list[int]) -> tuple[PatientRecord, int] 
     return None
 
 
-def _run(record: PatientRecord, notes: list[str], *, simulated: bool, readings: int | None, output: Path, seed: int, say: Any) -> dict[str, Any]:
+def _run(
+    record: PatientRecord, notes: list[str], *, simulated: bool, readings: int | None, output: Path, seed: int, say: Any
+) -> dict[str, Any]:
     import jax
     import numpy as np
 
@@ -107,16 +111,20 @@ def _run(record: PatientRecord, notes: list[str], *, simulated: bool, readings: 
 
     here = room("metabolic")
     known = observe.glucose(record)
-    cut = int(round(SHARE * len(known.time)))
+    cut = round(SHARE * len(known.time))
     start = int(known.time[cut])
     times = [int(t) for t in known.time[cut + 1 :]][:readings]
     days = (known.time[-1] - known.time[0]) / 8.64e13
-    say(f"{record.id}{' (SIMULATED)' if simulated else ''}: {len(known.time)} CGM readings over {days:.1f} days, {len(record.exposures)} meals and doses")
+    say(
+        f"{record.id}{' (SIMULATED)' if simulated else ''}: {len(known.time)} CGM readings over {days:.1f} days, {len(record.exposures)} meals and doses"
+    )
     with Bar() as bar:
         key = jax.random.key(seed)
         first = calibrate(here.model(), record, start, method=here.method(), key=key, progress=bar)
         flagged = prior_dominated(first.model.prior, first.inference.posterior)
-        say(f"calibrated on what was known at {iso(start)} by {first.inference.method}: {first.sentence}; prior-dominated: {', '.join(flagged) or 'none'}")
+        say(
+            f"calibrated on what was known at {iso(start)} by {first.inference.method}: {first.sentence}; prior-dominated: {', '.join(flagged) or 'none'}"
+        )
         answers, ridge = {}, {}
         if first.learnt is not None:
             answers = correct.corrections(record, first.learnt)
@@ -132,7 +140,9 @@ def _run(record: PatientRecord, notes: list[str], *, simulated: bool, readings: 
         at_meal = assimilate(first, announced, moment)
         plans = here.plans(at_meal)
         comparison = compare(at_meal, plans, at_meal.times(*range(15, 121, 15)), n=512, key=jax.random.key(seed + 2))
-        outcome = recommend(at_meal, plans, here.objective(), here.limits(), times=at_meal.times(*range(15, 121, 15)), n=512, key=jax.random.key(seed + 2))
+        outcome = recommend(
+            at_meal, plans, here.objective(), here.limits(), times=at_meal.times(*range(15, 121, 15)), n=512, key=jax.random.key(seed + 2)
+        )
         say(f"before the meal of {iso(moment)}: {outcome.sentence}")
     proposal = None if outcome is None else outcome.proposal()
     summary = metrics.summary(record)
@@ -144,9 +154,17 @@ def _run(record: PatientRecord, notes: list[str], *, simulated: bool, readings: 
     )  # fmt: skip
     last = steps[-1].forecast if len(steps[-1].forecast.draws) else forecast(twin, None, twin.times(30), key=key)
     tables = [last.table(probabilities={"below 70 mg/dL": last.probability(below=70.0)})] if len(last.draws) else []
-    bundle = result_bundle(record, summary=summary, forecasts=tables, proposal=proposal, issued=twin.now, lineage=twin.lineage, simulated=simulated)
+    bundle = result_bundle(
+        record, summary=summary, forecasts=tables, proposal=proposal, issued=twin.now, lineage=twin.lineage, simulated=simulated
+    )
     output.mkdir(parents=True, exist_ok=True)
-    files = {"report": output / "report.html", "bundle": output / "bundle.json", "forecasts": output / "forecasts.csv", "twin": output / "twin.gemel", "scores": output / "scores.json"}
+    files = {
+        "report": output / "report.html",
+        "bundle": output / "bundle.json",
+        "forecasts": output / "forecasts.csv",
+        "twin": output / "twin.gemel",
+        "scores": output / "scores.json",
+    }
     atomic_write(files["report"], render_html(view).encode())
     picture = next((part for part in view.sections if getattr(part, "title", "").startswith("What was said")), None)
     if picture is not None:
@@ -174,7 +192,9 @@ def _same(record: PatientRecord, learnt: Any, answers: dict[int, Any], times: li
     for now in times[:: max(1, len(times) // 3)]:
         alone = correct.correction(record.as_of(now), now, learnt)
         whole = answers.get(now)
-        if (alone is None) != (whole is None) or (alone is not None and whole is not None and not np.allclose(alone.quantiles, whole.quantiles, atol=1e-6)):
+        if (alone is None) != (whole is None) or (
+            alone is not None and whole is not None and not np.allclose(alone.quantiles, whole.quantiles, atol=1e-6)
+        ):
             raise ContractError("a forecast depends on what was not known yet", seen=now, fix="report this: it is a defect")
 
 
@@ -182,8 +202,36 @@ def _print(rows: list[dict[str, Any]], say: Any) -> None:
     if not rows:
         say("no forecast could be scored")
         return
-    columns = ("horizon, min", "n", "RMSE twin", "ridge", "last value", "MAE twin", "last value", "CRPS", "inside 50 %", "inside 90 %", "width 90 %", "gain over ridge, %")
-    names = ("horizon", "n", "rmse", "rmse_ridge", "rmse_last_value", "mae", "mae_last_value", "crps", "coverage50", "coverage90", "width90", "gain_over_ridge_percent")
+    columns = (
+        "horizon, min",
+        "n",
+        "RMSE twin",
+        "ridge",
+        "last value",
+        "MAE twin",
+        "last value",
+        "CRPS",
+        "inside 50 %",
+        "inside 90 %",
+        "width 90 %",
+        "gain over ridge, %",
+    )
+    names = (
+        "horizon",
+        "n",
+        "rmse",
+        "rmse_ridge",
+        "rmse_last_value",
+        "mae",
+        "mae_last_value",
+        "crps",
+        "coverage50",
+        "coverage90",
+        "width90",
+        "gain_over_ridge_percent",
+    )
     table = [[round(r[n], 3 if n.startswith("cov") else 1) if isinstance(r[n], float) else r[n] for n in names] for r in rows]
     if say is echo:
-        print_table("Forecasts of the streamed part, each scored when its outcome was known (mg/dL):", columns, table, right=range(len(columns)))
+        print_table(
+            "Forecasts of the streamed part, each scored when its outcome was known (mg/dL):", columns, table, right=range(len(columns))
+        )

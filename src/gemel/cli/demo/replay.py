@@ -54,7 +54,9 @@ def stream(
     end = times[-1] + 3 * 60 * MINUTE
     cadence = float(np.median(np.diff(times))) / MINUTE if len(times) > 1 else 5.0
     done = [
-        Streamed(now, f, score(f, record, end, tolerance=cadence / 2) if len(f.draws) else None, float(last) if last is not None else np.nan, p)
+        Streamed(
+            now, f, score(f, record, end, tolerance=cadence / 2) if len(f.draws) else None, float(last) if last is not None else np.nan, p
+        )
         for now, f, last, p in steps
     ]
     return twin, done
@@ -64,7 +66,9 @@ def scores_beside_baselines(steps: Sequence[Streamed]) -> list[dict[str, Any]]:
     """Return one row per horizon: the twin beside last value and the plain regression, on the same forecasts."""
     rows = []
     for j, horizon in enumerate(HORIZONS):
-        found = [(s, r) for s in steps if s.score is not None and s.plain is not None for r in s.score.rows if abs(r.horizon - horizon) < 1e-6]
+        found = [
+            (s, r) for s in steps if s.score is not None and s.plain is not None for r in s.score.rows if abs(r.horizon - horizon) < 1e-6
+        ]
         if not found:
             continue
         y = np.array([r.observed for _, r in found])
@@ -82,5 +86,3 @@ def scores_beside_baselines(steps: Sequence[Streamed]) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return rows
-
-

@@ -106,7 +106,7 @@ class _Mixture:
 
     def log_density(self, z: np.ndarray) -> np.ndarray:
         """Return the log density."""
-        return logsumexp(self.parts(z)[0], axis=0)
+        return np.asarray(logsumexp(self.parts(z)[0], axis=0))
 
     def draw(self, normal: np.ndarray, scale: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Turn noise into draws, components in even shares."""
@@ -128,7 +128,7 @@ class _Search:
         """Weight all draws against the mixture of all proposals so far."""
         *earlier, latest = self.proposals
         old = np.logaddexp(self.mixture, latest.log_density(self.found)) if len(self.found) else self.mixture
-        new = logsumexp(np.stack([q.log_density(fresh) for q in self.proposals]), axis=0)
+        new = np.asarray(logsumexp(np.stack([q.log_density(fresh) for q in self.proposals]), axis=0))
         self.found, self.density = np.concatenate([self.found, fresh]), np.concatenate([self.density, density])
         self.mixture = np.concatenate([old, new])
         ratios = np.where(np.isfinite(self.density), self.density - self.mixture + np.log(len(earlier) + 1), -np.inf)
@@ -217,9 +217,9 @@ class Adaptive(AbstractMethod):
         keys : one key per patient; a patient's result does not depend on who else is in the batch.
         progress : told how many starts have finished.
         """
-        targets = lanes.host(lanes.stack(targets) if isinstance(targets, Sequence) else targets)
+        whole: AbstractTarget = lanes.host(lanes.stack(targets) if isinstance(targets, Sequence) else targets)
         patients = keys.shape[0]
-        firsts, converged, cancelled = self._begin(targets, keys, progress)
+        firsts, converged, cancelled = self._begin(whole, keys, progress)
         searches = {}
         for i, mixture in enumerate(firsts):
             if mixture is not None and not cancelled:
@@ -235,7 +235,7 @@ class Adaptive(AbstractMethod):
                 like = jnp.zeros((self.draws, searches[i].found.shape[1]))
                 noise = _noise(jax.random.fold_in(stream(keys[i], "draws"), r), like, self.dof)
                 fresh.append(searches[i].proposals[-1].draw(*(np.asarray(x) for x in noise)))
-            density = lanes.chunked(_log_density, (lanes.rows(targets, np.array(waiting)), np.stack(fresh)), size)
+            density = lanes.chunked(_log_density, (lanes.rows(whole, np.array(waiting)), np.stack(fresh)), size)
             for i, z, value in zip(waiting, fresh, density, strict=True):
                 searches[i].learn(z, value)
             waiting = [i for i in waiting if not (searches[i].k < 0.5 and searches[i].ess >= self.enough)]
@@ -247,10 +247,12 @@ class Adaptive(AbstractMethod):
         if self.moves and kept:
             who = np.array(list(kept))
             data = np.stack([np.asarray(jax.random.key_data(stream(keys[i], "moves"))) for i in who])
-            moved, share = lanes.chunked(evolve, (lanes.rows(targets, who), np.stack(list(kept.values())), data), size, (jnp.asarray(self.moves),))
+            moved, share = lanes.chunked(
+                evolve, (lanes.rows(whole, who), np.stack(list(kept.values())), data), size, (jnp.asarray(self.moves),)
+            )
             kept, accepted = dict(zip(who, moved, strict=True)), dict(zip(who, share, strict=True))
         return [
-            self._conclude(searches.get(i), kept.get(i), accepted.get(i, np.nan), int(converged[i]), cancelled, len(targets.names))
+            self._conclude(searches.get(i), kept.get(i), accepted.get(i, np.nan), int(converged[i]), cancelled, len(whole.names))
             for i in range(patients)
         ]
 
@@ -258,7 +260,9 @@ class Adaptive(AbstractMethod):
         chosen = Ensemble(jnp.asarray(search.found), jnp.asarray(search.weights)).draw(self.kept, key=stream(key, "kept"))
         return np.asarray(chosen)
 
-    def _begin(self, targets: AbstractTarget, keys: PRNGKeyArray, progress: Progress | None) -> tuple[list[_Mixture | None], np.ndarray, bool]:
+    def _begin(
+        self, targets: AbstractTarget, keys: PRNGKeyArray, progress: Progress | None
+    ) -> tuple[list[_Mixture | None], np.ndarray, bool]:
         """Return a mixture over each patient's modes (none where no start was finite), and how many starts converged."""
         patients, per = keys.shape[0], self.starts
         squares = isinstance(targets, AbstractLeastSquaresTarget)
@@ -267,7 +271,9 @@ class Adaptive(AbstractMethod):
         owner = np.repeat(np.arange(patients), per)
         data, sizes = np.asarray(jax.random.key_data(each)).reshape(patients * per, -1), (16, 128)
         starts = lanes.chunked(_start, (lanes.rows(targets, owner), data), sizes).reshape(patients, per, -1)
-        best = lanes.multistart(step, method.init, targets, starts, iterations=self.iterations, halving=False, sizes=sizes, progress=progress)
+        best = lanes.multistart(
+            step, method.init, targets, starts, iterations=self.iterations, halving=False, sizes=sizes, progress=progress
+        )
         curvature = lanes.chunked(_precision, (lanes.rows(targets, owner), best.points.reshape(patients * per, -1)), sizes)
         curvature = curvature.reshape(patients, per, *curvature.shape[1:])
         return [self._modes(*x) for x in zip(best.points, best.values, curvature, strict=True)], best.converged.sum(axis=1), best.cancelled
@@ -287,10 +293,15 @@ class Adaptive(AbstractMethod):
             shares.append(values[order[0]] - values[j] + np.log(np.diagonal(factor)).sum())
         if not means:
             return None
-        shares = np.maximum(np.exp(0.5 * (np.array(shares) - max(shares))), 0.1)  # the square root of the mass: what is large on paper need not be
+        shares = np.maximum(
+            np.exp(0.5 * (np.array(shares) - max(shares))), 0.1
+        )  # the square root of the mass: what is large on paper need not be
         spare = min(self.components - len(means), 2)  # without a share at first: placed where the weights say that something is missing
         return _Mixture(
-            np.append(shares / shares.sum(), np.zeros(spare)), np.array(means + means[:1] * spare), np.array(factors + factors[:1] * spare), self.dof
+            np.append(shares / shares.sum(), np.zeros(spare)),
+            np.array(means + means[:1] * spare),
+            np.array(factors + factors[:1] * spare),
+            self.dof,
         )
 
     def _conclude(

@@ -21,7 +21,9 @@ def _log_density(z: Float[Array, " parameter"], target: AbstractTarget) -> Float
 def _forward(perturbed, z, target):
     del perturbed
     directions = jnp.eye(z.shape[0], dtype=z.dtype)
-    value, gradient = jax.vmap(lambda d: jax.jvp(lambda x: target.log_prior(x) + target.log_likelihood(x), (z,), (d,)), out_axes=(None, 0))(directions)
+    value, gradient = jax.vmap(lambda d: jax.jvp(lambda x: target.log_prior(x) + target.log_likelihood(x), (z,), (d,)), out_axes=(None, 0))(
+        directions
+    )
     return value, gradient
 
 

@@ -11,7 +11,6 @@ from gemel.twins.metabolic.simulate import simulate_record
 __all__ = ["MetabolicModel", "room"]
 
 
-
 def _method() -> Ladder:
     """Adaptive importance sampling; where its weights stay heavy, an ensemble smoother, which is approximate and says so. The result names the rung."""
     return Ladder([Adaptive(), EnsembleSmoother(members=300)])

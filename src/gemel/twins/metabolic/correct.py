@@ -124,7 +124,9 @@ def learn_alone(record: PatientRecord, now: int, horizons: tuple[int, ...] = HOR
     if (settled & (origin < cut)).sum() < 100 or (settled & (origin >= cut)).sum() < 30:
         return None
     part = (origin >= cut).astype(int)
-    return learn([p], [origin], [lags], [outcome], [part], horizons, until=p.start + cut * p.step * MINUTE, source="this person's own past")[0]
+    return learn(
+        [p], [origin], [lags], [outcome], [part], horizons, until=p.start + cut * p.step * MINUTE, source="this person's own past"
+    )[0]
 
 
 def _ask(record: PatientRecord, learnt: DiscrepancySet) -> tuple[PersonSeries, np.ndarray, np.ndarray]:
@@ -135,7 +137,9 @@ def _ask(record: PatientRecord, learnt: DiscrepancySet) -> tuple[PersonSeries, n
     said = np.zeros((len(origin), len(learnt.horizons), 99))
     if len(origin):
         for j, (h, d) in enumerate(zip(learnt.horizons, learnt.parts, strict=True)):
-            m = member(p, origin, lags, outcome[:, j], learnt.plain(lags)[:, j], part, level=learnt.level, horizon=h, inputs="gut" in d.ridge.names)
+            m = member(
+                p, origin, lags, outcome[:, j], learnt.plain(lags)[:, j], part, level=learnt.level, horizon=h, inputs="gut" in d.ridge.names
+            )
             said[:, j] = d.distribution(m).quantiles
     return p, origin, said
 

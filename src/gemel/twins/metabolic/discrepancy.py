@@ -31,7 +31,9 @@ def settings(step: int) -> Settings:
     free = tuple((k, (), 200.0) for k in ("mean", "plev", "prof", "gut", "ins"))
     held_back = tuple((k, (), 600.0) for k in ("tod", "st", "nl"))
     rare = tuple((k, (), 2000.0) for k in ("insg", "gutg", "guts", "is15", "ms60", "is60", "mt"))
-    return Settings(rare=INPUTS, personal=(("lag", (0, 15 // step, lags), 200.0), ("lag", tuple(range(1, lags + 1)), 600.0), *free, *held_back, *rare))
+    return Settings(
+        rare=INPUTS, personal=(("lag", (0, 15 // step, lags), 200.0), ("lag", tuple(range(1, lags + 1)), 600.0), *free, *held_back, *rare)
+    )
 
 
 @dataclass(frozen=True)
@@ -157,10 +159,17 @@ def blocks(p: PersonSeries, population_mean: float, horizon: int) -> dict[str, n
     f["plev"] = np.stack([_profile(deviation, s, 30), _profile(g - mean, s, 30)], axis=1)
     s15, s30, s60 = (-np.nan_to_num(lag[:, k // s]) / q for k, q in ((15, 20), (30, 30), (60, 40)))
     x, above = (now - 150) / 50, (now - mean) / 50
-    f["nl"] = np.stack([x**2, np.maximum(x - 1, 0), np.maximum(-x - 1, 0), x * s15, s15 * np.abs(s15), np.maximum(s15, 0), x * np.abs(s15), (x > 0) * s15], axis=1)
+    f["nl"] = np.stack(
+        [x**2, np.maximum(x - 1, 0), np.maximum(-x - 1, 0), x * s15, s15 * np.abs(s15), np.maximum(s15, 0), x * np.abs(s15), (x > 0) * s15],
+        axis=1,
+    )
     first = f["tod"][:, :4]
     f["st"] = np.concatenate([first * s30[:, None], first * above[:, None]], axis=1)
-    meal, gut, skin = _chain(p.meal, TAU_GUT, s), _chain(p.carbohydrate / UNIT_CARBOHYDRATE, TAU_GUT, s), _chain(p.insulin / UNIT_INSULIN, TAU_INSULIN, s)
+    meal, gut, skin = (
+        _chain(p.meal, TAU_GUT, s),
+        _chain(p.carbohydrate / UNIT_CARBOHYDRATE, TAU_GUT, s),
+        _chain(p.insulin / UNIT_INSULIN, TAU_INSULIN, s),
+    )
 
     def by(table: np.ndarray, v: np.ndarray) -> np.ndarray:
         return table * v[:, None]

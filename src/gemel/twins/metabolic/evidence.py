@@ -36,7 +36,9 @@ def recordings(records: Sequence[PatientRecord]) -> tuple[list[PersonSeries], li
     return [recording(r, step) for r, _ in kept], notes
 
 
-def forecaster(people: Sequence[PersonSeries], parts: Sequence[Windows], horizons: tuple[int, ...], options: Mapping[str, Any]) -> list[Forecasts]:
+def forecaster(
+    people: Sequence[PersonSeries], parts: Sequence[Windows], horizons: tuple[int, ...], options: Mapping[str, Any]
+) -> list[Forecasts]:
     """Forecast every window of every recording, each from what was known at its origin.
 
     Options
@@ -46,7 +48,13 @@ def forecaster(people: Sequence[PersonSeries], parts: Sequence[Windows], horizon
     if not options.get("inputs", True):
         people = [replace(p, carbohydrate=p.carbohydrate * 0, meal=p.meal * 0, insulin=p.insulin * 0) for p in people]
     _, members = learnt = learn(
-        people, [w.origin for w in parts], [w.lags for w in parts], [w.outcome for w in parts], [w.part for w in parts], horizons, inputs=options.get("inputs", True)
+        people,
+        [w.origin for w in parts],
+        [w.lags for w in parts],
+        [w.outcome for w in parts],
+        [w.part for w in parts],
+        horizons,
+        inputs=options.get("inputs", True),
     )
     out = []
     for i, w in enumerate(parts):

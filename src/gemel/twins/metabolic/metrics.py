@@ -71,7 +71,9 @@ class Target:
 
     def met(self, value: float) -> bool:
         """Say whether a value meets the target; compared unrounded."""
-        return {"above": value > self.limit, "below": value < self.limit, "at most": value <= self.limit, "at least": value >= self.limit}[self.side]
+        return {"above": value > self.limit, "below": value < self.limit, "at most": value <= self.limit, "at least": value >= self.limit}[
+            self.side
+        ]
 
 
 TARGETS = (
@@ -100,7 +102,12 @@ def readings(trace: Trace) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n
     time, first = np.unique(time[real], return_index=True)
     value = value[real][first]
     if len(value) and value.min() <= 1.0:
-        raise ValueRangeError("a glucose value is not possible", seen=f"{value.min():.3g} mg/dL", expected="> 1 mg/dL", fix="check the unit: values must be mg/dL")
+        raise ValueRangeError(
+            "a glucose value is not possible",
+            seen=f"{value.min():.3g} mg/dL",
+            expected="> 1 mg/dL",
+            fix="check the unit: values must be mg/dL",
+        )
     return time, value
 
 

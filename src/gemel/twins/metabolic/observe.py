@@ -82,7 +82,12 @@ def _insulin(exposure: Exposure, epoch: int) -> list[tuple[float, float, float]]
         rate = quantity.in_unit("[iU]/min")
         return [(start, length, rate * length)] if rate > 0 and length > 0 else []
     if not is_convertible(quantity.unit, "[iU]"):
-        raise UnitError(f"insulin {exposure.code} at {iso(exposure.start)}", seen=quantity.unit, expected="[iU] or [iU]/h", fix="correct the unit at the source")
+        raise UnitError(
+            f"insulin {exposure.code} at {iso(exposure.start)}",
+            seen=quantity.unit,
+            expected="[iU] or [iU]/h",
+            fix="correct the unit at the source",
+        )
     units = quantity.in_unit("[iU]")
     if units <= 0:
         return []
@@ -172,7 +177,12 @@ def observe(model: MetabolicModel, record: PatientRecord, now: int, *, epoch: in
         notes.append(f"{int((censored != EXACT).sum())} reading(s) at the sensor's limits enter as censored")
     read = known.read[use]  # before limits: clipped to 40, nothing would look wrong
     if len(read) >= 12 and np.median(read) < 30:
-        raise DataError("glucose looks like mmol/L read as mg/dL", seen=f"median {np.median(read):.1f} mg/dL", expected="> 30", fix="import the file with its true unit")
+        raise DataError(
+            "glucose looks like mmol/L read as mg/dL",
+            seen=f"median {np.median(read):.1f} mg/dL",
+            expected="> 30",
+            fix="import the file with its true unit",
+        )
     found, counts = events(record, epoch)
     if counts["meals of unknown size"]:
         notes.append(f"{counts['meals of unknown size']} meal(s) of unknown size are left to unannounced appearance")
@@ -184,10 +194,21 @@ def observe(model: MetabolicModel, record: PatientRecord, now: int, *, epoch: in
     end = (now - epoch) / MINUTE
     given = past & (np.abs(known.time - epoch) <= slot_ns // 2)  # the reading from which the trajectory starts is not scored as well
     first = known.value[given][-1] if given.any() else value[0] if len(value) else 130.0
-    context = Context(_weights(minute_of_day), np.asarray(float(first)), np.asarray(_basal(found, end - 1440.0, end)), np.asarray(_weight(record)))
+    context = Context(
+        _weights(minute_of_day), np.asarray(float(first)), np.asarray(_basal(found, end - 1440.0, end)), np.asarray(_weight(record))
+    )
     grid = np.round(minutes / model.slot) * model.slot
     data = Dataset.of(grid, value, 0, censored, smallest=span // (3 if len(value) * 2 < span else 1))
-    return Observed(epoch, data, Plan.of(found, smallest=32), context, int(time[-1]) if len(time) else None, tuple(notes), counts | {"readings": len(time)}, float(value[-1]) if len(value) else None)
+    return Observed(
+        epoch,
+        data,
+        Plan.of(found, smallest=32),
+        context,
+        int(time[-1]) if len(time) else None,
+        tuple(notes),
+        counts | {"readings": len(time)},
+        float(value[-1]) if len(value) else None,
+    )
 
 
 def slots(model: MetabolicModel, record: PatientRecord, now: int, *, epoch: int) -> Slots:
@@ -227,7 +248,9 @@ def slot_context(model: MetabolicModel, observed: Observed, start: int, count: i
     if len(window) >= day:
         index = np.where(beyond, len(window) - day + (index - len(window)) % day, index)
     index = np.clip(index, 0, len(window) - 1)
-    return Context(window[index], np.broadcast_to(base.first, (count,)), np.broadcast_to(base.basal, (count,)), np.broadcast_to(base.weight, (count,)))
+    return Context(
+        window[index], np.broadcast_to(base.first, (count,)), np.broadcast_to(base.basal, (count,)), np.broadcast_to(base.weight, (count,))
+    )
 
 
 def domain(record: PatientRecord, now: int) -> Domain:
@@ -241,7 +264,10 @@ def domain(record: PatientRecord, now: int) -> Domain:
     limit = 30.0 if cadence > 10.0 else 15.0
     age = (now - int(time[-1])) / MINUTE
     if age > limit:
-        return Domain(AbstentionReason.DATA_TOO_OLD, f"the last reading is {age:.0f} min old; at most {limit:.0f} min is accepted for a sensor that reads every {cadence:.0f} min")
+        return Domain(
+            AbstentionReason.DATA_TOO_OLD,
+            f"the last reading is {age:.0f} min old; at most {limit:.0f} min is accepted for a sensor that reads every {cadence:.0f} min",
+        )
     hours = (int(time[-1]) - int(time[0])) / HOUR
     if hours < 24.0:
         return Domain(AbstentionReason.OUT_OF_DOMAIN, f"{hours:.1f} h of CGM are known; at least 24 h are needed")

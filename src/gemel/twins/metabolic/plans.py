@@ -48,7 +48,15 @@ class SafetyLimits:
 
 
 def refusal(
-    *, bolus: float, basal: float, programmed: float, carbohydrate: float, glucose: float, on_board: float, forecast_low: float, walls: SafetyLimits | None = None
+    *,
+    bolus: float,
+    basal: float,
+    programmed: float,
+    carbohydrate: float,
+    glucose: float,
+    on_board: float,
+    forecast_low: float,
+    walls: SafetyLimits | None = None,
 ) -> str | None:
     """Say why a proposal may not be made, or ``None`` when it keeps every wall. Pure: it sees only these numbers.
 
@@ -58,7 +66,14 @@ def refusal(
     glucose : last reading, mg/dL. on_board : units still acting. forecast_low : the low quantile of the forecast within the time looked at, mg/dL.
     """
     w = SafetyLimits() if walls is None else walls
-    numbers = {"bolus": bolus, "basal": basal, "programmed basal": programmed, "carbohydrate": carbohydrate, "glucose": glucose, "insulin on board": on_board}
+    numbers = {
+        "bolus": bolus,
+        "basal": basal,
+        "programmed basal": programmed,
+        "carbohydrate": carbohydrate,
+        "glucose": glucose,
+        "insulin on board": on_board,
+    }
     for name, value in numbers.items():
         if not np.isfinite(value) or value < 0:
             return f"{name} is not a number that can be used ({value})"
@@ -97,7 +112,12 @@ def with_bolus(twin: Twin, units: float, *, after: float = 0.0) -> Plan:
 def meal(twin: Twin, grams: float, *, after: float = 0.0) -> Plan:
     """Return the known plan with a meal so many minutes from now, in the gut of the window in which it is eaten."""
     if not 0 <= grams <= SafetyLimits().largest_meal:
-        raise DomainError("a meal of this size is not accepted", seen=f"{grams} g", expected=f"0 to {SafetyLimits().largest_meal:g} g", fix="split it, or correct the amount")
+        raise DomainError(
+            "a meal of this size is not accepted",
+            seen=f"{grams} g",
+            expected=f"0 to {SafetyLimits().largest_meal:g} g",
+            fix="split it, or correct the amount",
+        )
     context = twin.observed.context
     start = _now(twin) + after
     step = 1440.0 / max(1, round(1440.0 / 5.0))

@@ -69,22 +69,37 @@ def _lognormal(name: str, location: float, scale: float, unit: str, meaning: str
     return Parameter(name, unit, Log(), location, scale, source, meaning, drift)
 
 
-def _parameters(gb_location: float, gb_scale: float, gb_source: str, *, si_widening: float, drift_si: float, drift_gb: float, shortest_delay: float) -> tuple[Parameter, ...]:
+def _parameters(
+    gb_location: float, gb_scale: float, gb_source: str, *, si_widening: float, drift_si: float, drift_gb: float, shortest_delay: float
+) -> tuple[Parameter, ...]:
     # SI * VG ~ Gamma(3.3, scale 5e-4): matched by the log-normal with the same mean and variance of the logarithm.
     si_location = float(digamma(3.3) + np.log(5e-4) - np.log(fixed("VG")))
     si_scale = float(np.sqrt(polygamma(1, 3.3))) * si_widening
     windows = ("breakfast", "lunch", "dinner")
     return (
-        *(_lognormal(f"SI_{w}", si_location, si_scale, "mL/u[iU]/min", f"insulin sensitivity, {w} window", drift=drift_si) for w in windows),
+        *(
+            _lognormal(f"SI_{w}", si_location, si_scale, "mL/u[iU]/min", f"insulin sensitivity, {w} window", drift=drift_si)
+            for w in windows
+        ),
         _lognormal("SG", -3.8, 0.5, "/min", "glucose effectiveness"),
-        _lognormal("Gb", gb_location, gb_scale, "mg/dL", "glucose to which the person returns without insulin and meals", gb_source, drift_gb),
+        _lognormal(
+            "Gb", gb_location, gb_scale, "mg/dL", "glucose to which the person returns without insulin and meals", gb_source, drift_gb
+        ),
         _lognormal("p2", 2 * np.log(0.11), 2 * 0.004 / 0.11, "/min", "decay of insulin action (published as sqrt(p2) ~ N(0.11, 0.004))"),
         _lognormal("ka2", -4.2875, 0.4274, "/min", "absorption of insulin from the second subcutaneous compartment"),
         _lognormal("kd", -3.5090, 0.6187, "/min", "diffusion between the subcutaneous compartments"),
         _lognormal("kempt", -1.9646, 0.7069, "/min", "emptying of the stomach"),
         *(_lognormal(f"kabs_{w}", -5.4591, 1.4396, "/min", f"absorption from the gut, {w} window") for w in windows),
         *(
-            Parameter(f"delay_{w}", "min", Logit(shortest_delay, 60.0), 0.0, 1.6, "U(0, 60) min in " + CAPPON + ", matched in the logit", f"delay of a meal against its log, {w} window")
+            Parameter(
+                f"delay_{w}",
+                "min",
+                Logit(shortest_delay, 60.0),
+                0.0,
+                1.6,
+                "U(0, 60) min in " + CAPPON + ", matched in the logit",
+                f"delay of a meal against its log, {w} window",
+            )
             for w in windows
         ),
     )
@@ -92,9 +107,15 @@ def _parameters(gb_location: float, gb_scale: float, gb_source: str, *, si_widen
 
 def identification_prior() -> Prior:
     """Return the prior of well-controlled type 1 diabetes as published: for identification beside the peer."""
-    return Prior.of(_parameters(float(np.log(119.13)), 7.11 / 119.13, CAPPON, si_widening=1.0, drift_si=0.0, drift_gb=0.0, shortest_delay=1.0))
+    return Prior.of(
+        _parameters(float(np.log(119.13)), 7.11 / 119.13, CAPPON, si_widening=1.0, drift_si=0.0, drift_gb=0.0, shortest_delay=1.0)
+    )
 
 
 def person_prior() -> Prior:
     """Return the room's default prior: as published, widened so that type 2 diabetes lies inside (ASSUMED)."""
-    return Prior.of(_parameters(float(np.log(130.0)), 0.22, ASSUMED + ": widened for type 2", si_widening=1.3, drift_si=0.15, drift_gb=0.05, shortest_delay=5.0))
+    return Prior.of(
+        _parameters(
+            float(np.log(130.0)), 0.22, ASSUMED + ": widened for type 2", si_widening=1.3, drift_si=0.15, drift_gb=0.05, shortest_delay=5.0
+        )
+    )

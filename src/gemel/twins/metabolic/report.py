@@ -146,7 +146,13 @@ def compared_sections(comparison: Comparison, zone: str, *, standing: Mapping[st
     made = comparison.forecasts
     empty = [f"{name}: {f.reason}" for name, f in made.items() if not len(f.draws)]
     if empty or len(made) < 2:
-        return (Text(title="Plans compared", body="No comparison: " + ("; ".join(empty) or "a single plan has nothing to be compared with"), tone="warning"),)
+        return (
+            Text(
+                title="Plans compared",
+                body="No comparison: " + ("; ".join(empty) or "a single plan has nothing to be compared with"),
+                tone="warning",
+            ),
+        )
     base = next(iter(made))
     draws = {name: f.draws[:, :, 0] for name, f in made.items()}
     differences, rows = [], []
@@ -255,7 +261,10 @@ _ROWS = (
 def metrics_tables(record: PatientRecord | None, summary: Mapping[str, float] | None = None) -> tuple[Table, ...]:
     """Return the consensus metrics with their targets, and the others. Values given in ``summary`` stand as given: page and export agree."""
     found = (metrics.extended_summary(record) if record is not None else {}) | dict(summary or {})
-    for total, parts in (("below_70_percent", ("very_low_percent", "low_percent")), ("above_180_percent", ("high_percent", "very_high_percent"))):
+    for total, parts in (
+        ("below_70_percent", ("very_low_percent", "low_percent")),
+        ("above_180_percent", ("high_percent", "very_high_percent")),
+    ):
         if all(k in found for k in parts):
             found[total] = sum(found[k] for k in parts)
     rows, others = [], []
@@ -272,11 +281,15 @@ def metrics_tables(record: PatientRecord | None, summary: Mapping[str, float] | 
         ("Other metrics", others, "lines to HbA1c are of other people: one person's HbA1c may differ by half a point and more"),
     ):
         if listed:
-            made.append(Table.of(*((h, None, column) for h, column in zip(heads, zip(*listed, strict=True), strict=False)), title=title, note=note))
+            made.append(
+                Table.of(*((h, None, column) for h, column in zip(heads, zip(*listed, strict=True), strict=False)), title=title, note=note)
+            )
     return tuple(made)
 
 
-def _numbers(record: PatientRecord, forecast: Forecast | None, scores: Sequence[Score], summary: Mapping[str, float], standing: Mapping[str, Any]) -> list[Number]:
+def _numbers(
+    record: PatientRecord, forecast: Forecast | None, scores: Sequence[Score], summary: Mapping[str, float], standing: Mapping[str, Any]
+) -> list[Number]:
     """Return the few numbers at the top of the page."""
     state = {k: standing[k] for k in ("status", "lineage", "shown_on")}
     time, value = metrics.readings(record)
@@ -290,13 +303,26 @@ def _numbers(record: PatientRecord, forecast: Forecast | None, scores: Sequence[
     if forecast is not None and len(forecast.draws):
         j = int(np.argmin(np.abs(forecast.horizons - LEAD)))
         low, middle, high = (float(x) for x in np.quantile(forecast.draws[:, j, 0], [0.05, 0.5, 0.95]))
-        cards.append(Number(label=f"Forecast in {forecast.horizons[j]:g} min", value=middle, lower=low, upper=high, level=0.9, unit="mg/dL", sides=SIDES, **state))
+        cards.append(
+            Number(
+                label=f"Forecast in {forecast.horizons[j]:g} min",
+                value=middle,
+                lower=low,
+                upper=high,
+                level=0.9,
+                unit="mg/dL",
+                sides=SIDES,
+                **state,
+            )
+        )
         chance = forecast.probability(below=70.0)
         worst = int(np.argmax(chance))
         hits = round(float(chance[worst]) * len(forecast.draws))
         count = f"of {len(forecast.draws)} draws"
         why = f"{hits} {count}, highest in {forecast.horizons[worst]:g} min" if hits else f"none {count} at any time"
-        cards.append(Number(label="Chance below 70 mg/dL", value=float(np.round(100 * chance[worst], 1)), unit="%", certain_because=why, **state))
+        cards.append(
+            Number(label="Chance below 70 mg/dL", value=float(np.round(100 * chance[worst], 1)), unit="%", certain_because=why, **state)
+        )
     rows = [(s.issued, r) for s in scores for r in s.rows]
     if rows:
         inside = np.array([100.0 * r.inside["0.90"] for _, r in rows])
@@ -304,10 +330,16 @@ def _numbers(record: PatientRecord, forecast: Forecast | None, scores: Sequence[
         sure: dict[str, Any] = {"certain_because": "too few forecasts that do not overlap for an interval"}
         if np.isfinite([low, high]).all():
             sure = {"lower": max(low, 0.0), "upper": min(high, 100.0), "level": 0.9}
-        cards.append(Number(label="90 % bands held, to date", value=float(inside.mean()), unit="%", note=f"{len(rows)} forecast values", **sure, **state))
+        cards.append(
+            Number(
+                label="90 % bands held, to date", value=float(inside.mean()), unit="%", note=f"{len(rows)} forecast values", **sure, **state
+            )
+        )
     if "in_range_percent" in summary and len(cards) < 4:  # four stand in a row; the share is in the profile too
         why = f"share of readings on {summary.get('days_of_wear', 0):g} days; target above 70 %"
-        cards.append(Number(label="Time in range", value=summary["in_range_percent"], unit="%", certain_because=why, sides=(70.0,), **state))
+        cards.append(
+            Number(label="Time in range", value=summary["in_range_percent"], unit="%", certain_because=why, sides=(70.0,), **state)
+        )
     return cards
 
 
@@ -339,7 +371,11 @@ def person_view(
     standing = _standing(twin, lineage, shown_on, simulated)
     now = last.issued if last is not None else twin.now if twin is not None else None
     known = record.as_of(now) if record is not None and now is not None else record
-    plain = {"status": "simulated" if simulated else "current", "lineage": known.hash[:16] if known is not None else lineage, "shown_on": shown_on}
+    plain = {
+        "status": "simulated" if simulated else "current",
+        "lineage": known.hash[:16] if known is not None else lineage,
+        "shown_on": shown_on,
+    }
     scores = [s for _, _, s in runs if s is not None and s.rows]
     if known is not None and not len(metrics.readings(known)[0]):
         record = known = None
@@ -353,7 +389,11 @@ def person_view(
         parts.append(Text(title="What comes next", body=f"No forecast is given. {last.reason}", tone="warning"))
     else:
         parts.append(forecast_figure(record, last, past=[f for _, f, _ in runs[:-1]], standing=standing))
-    parts += advice_sections(outcome, zone) if outcome is not None else [_missing("Advice", "no advice was asked for", "gemel recommend metabolic RECORD")]
+    parts += (
+        advice_sections(outcome, zone)
+        if outcome is not None
+        else [_missing("Advice", "no advice was asked for", "gemel recommend metabolic RECORD")]
+    )
     if comparison is not None:
         parts += compared_sections(comparison, zone, standing=standing)
     else:
@@ -364,7 +404,9 @@ def person_view(
     if scores:
         parts += score_sections(scores, standing=standing)
     else:
-        parts.append(_missing("Promises kept", "no forecast has been scored yet: readings after it are needed", "gemel score FORECAST RECORD"))
+        parts.append(
+            _missing("Promises kept", "no forecast has been scored yet: readings after it are needed", "gemel score FORECAST RECORD")
+        )
     if known is not None:
         time, value = metrics.readings(known)
         parts.append(agp_figure(time=time, glucose=value, unit="mg/dL", zone=zone, **plain))
@@ -385,7 +427,9 @@ def person_view(
     return View(id=f"metabolic-{name}", title=title, subtitle=subtitle, sections=tuple(parts))
 
 
-def view(twin: Twin, record: PatientRecord, forecast: Forecast, advice: Choice | Abstained | None = None, *, simulated: bool = False) -> View:
+def view(
+    twin: Twin, record: PatientRecord, forecast: Forecast, advice: Choice | Abstained | None = None, *, simulated: bool = False
+) -> View:
     """Return the page for one forecast and, where asked for, its advice."""
     shown = ShownOn(kind="simulated" if simulated else "replayed", n=1)
     return person_view(

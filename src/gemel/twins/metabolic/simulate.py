@@ -88,12 +88,16 @@ def simulate_record(key: PRNGKeyArray, *, model: MetabolicModel | None = None) -
             start = START + day * DAY + round((hour + rng.uniform(-0.5, 0.5)) * HOUR) // MINUTE * MINUTE
             amount = float(np.round(grams * rng.uniform(0.7, 1.3)))
             dose = {"code": observe.FAST, "quantity": Quantity(value=round(amount / 60.0, 1), unit="[iU]")}
-            exposures.append(Exposure(code=observe.CARBOHYDRATE, quantity=Quantity(value=amount, unit="g"), start=start, source="simulated"))
+            exposures.append(
+                Exposure(code=observe.CARBOHYDRATE, quantity=Quantity(value=amount, unit="g"), start=start, source="simulated")
+            )
             exposures.append(Exposure(**dose, start=start, source="simulated"))
     time = START + np.arange(n + 1) * slot
     now = int(time[-1])
     value = np.full(n + 1, 100.0 + 60.0 * rng.uniform())
-    person = PatientRecord(id=f"simulated-{rng.integers(2**32):08x}", demographics=Demographics(age=40.0)).with_facts(*(e for e in exposures if e.start <= now))
+    person = PatientRecord(id=f"simulated-{rng.integers(2**32):08x}", demographics=Demographics(age=40.0)).with_facts(
+        *(e for e in exposures if e.start <= now)
+    )
 
     def cgm() -> Series:
         return Series(code=observe.CGM[0], unit="mg/dL", time=time, value=value, source="simulated")
@@ -104,7 +108,9 @@ def simulate_record(key: PRNGKeyArray, *, model: MetabolicModel | None = None) -
     return person.with_facts(cgm()), now, {name: float(v) for name, v in m.prior.constrain(z).items()}
 
 
-def simulate_person(key: PRNGKeyArray, *, days: float = DAYS, model: MetabolicModel | None = None) -> tuple[PatientRecord, int, Mapping[str, float]]:
+def simulate_person(
+    key: PRNGKeyArray, *, days: float = DAYS, model: MetabolicModel | None = None
+) -> tuple[PatientRecord, int, Mapping[str, float]]:
     """Draw a person as one meets them: parameters from the inner half of the prior, meals and boluses of a day repeated with variation, CGM with noise and limits.
 
     Returns
@@ -121,9 +127,20 @@ def simulate_person(key: PRNGKeyArray, *, days: float = DAYS, model: MetabolicMo
             start = START + day * DAY + round((hour + rng.normal(0, 0.5)) * HOUR) // MINUTE * MINUTE
             amount = float(np.round(grams * np.exp(rng.normal(0, 0.3))))
             carbs.append(Exposure(code=observe.CARBOHYDRATE, quantity=Quantity(value=amount, unit="g"), start=start, source="simulated"))
-            insulin.append(Exposure(code=observe.FAST, quantity=Quantity(value=round(amount / 12.0, 1), unit="[iU]"), start=start, source="simulated"))
-    rate = Exposure(code=observe.FAST, quantity=Quantity(value=0.8, unit="[iU]/h"), start=START - DAY, end=START + round((days + 1) * DAY), recorded=START - DAY, source="simulated")
-    person = PatientRecord(id=f"simulated-{rng.integers(2**32):08x}", demographics=Demographics(age=40.0)).with_facts(*carbs, *insulin, rate)
+            insulin.append(
+                Exposure(code=observe.FAST, quantity=Quantity(value=round(amount / 12.0, 1), unit="[iU]"), start=start, source="simulated")
+            )
+    rate = Exposure(
+        code=observe.FAST,
+        quantity=Quantity(value=0.8, unit="[iU]/h"),
+        start=START - DAY,
+        end=START + round((days + 1) * DAY),
+        recorded=START - DAY,
+        source="simulated",
+    )
+    person = PatientRecord(id=f"simulated-{rng.integers(2**32):08x}", demographics=Demographics(age=40.0)).with_facts(
+        *carbs, *insulin, rate
+    )
     now = START + round(days * DAY)
     slots = m.slots(person, now, epoch=START)
     observed = m.observe(person, now, epoch=START)

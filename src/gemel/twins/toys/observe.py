@@ -125,7 +125,10 @@ def domain(record: PatientRecord, now: int, *, low: float, high: float) -> Domai
     if len(time) < FEWEST:
         return Domain(AbstentionReason.OUT_OF_DOMAIN, f"{len(time)} reading(s) are known; at least {FEWEST} are needed")
     if now - time[-1] > OLDEST:
-        return Domain(AbstentionReason.DATA_TOO_OLD, f"the last reading is {(now - time[-1]) / HOUR:.0f} h old; at most {OLDEST / HOUR:.0f} h is accepted")
+        return Domain(
+            AbstentionReason.DATA_TOO_OLD,
+            f"the last reading is {(now - time[-1]) / HOUR:.0f} h old; at most {OLDEST / HOUR:.0f} h is accepted",
+        )
     if not low <= value[-1] <= high:
         return Domain(AbstentionReason.OUT_OF_DOMAIN, f"the last reading is {value[-1]:.1f} {UNIT}, outside {low:g} to {high:g}")
     given = [amount for _, _, amount, _ in doses(record, now)]

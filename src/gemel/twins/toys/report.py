@@ -29,8 +29,14 @@ def view(twin: Twin, record: PatientRecord, forecast: Forecast, advice: Choice |
         time, value, _ = readings(record.as_of(twin.now))
         sections.append(
             fan_figure(
-                title="What comes next", quantity=output.name, unit=output.unit, time=forecast.times, draws=forecast.draws[:, :, 0], issued=forecast.issued,
-                data=(time, value), **standing,
+                title="What comes next",
+                quantity=output.name,
+                unit=output.unit,
+                time=forecast.times,
+                draws=forecast.draws[:, :, 0],
+                issued=forecast.issued,
+                data=(time, value),
+                **standing,
             )
         )
     prior = twin.model.prior

@@ -58,7 +58,9 @@ def _given(key: PRNGKeyArray, count: int, span: float, largest: float) -> list[t
 def simulate_linear(key: PRNGKeyArray, *, model: LinearModel | None = None) -> tuple[PatientRecord, int, Mapping[str, float]]:
     """Return five days of readings every four hours under four doses, *now*, and the truth."""
     hours = 4.0 * np.arange(30)
-    return _person(LinearModel() if model is None else model, Clock(np.asarray(START % (24 * HOUR) / HOUR)), hours, _given(key, 4, 100.0, 4.0), key)
+    return _person(
+        LinearModel() if model is None else model, Clock(np.asarray(START % (24 * HOUR) / HOUR)), hours, _given(key, 4, 100.0, 4.0), key
+    )
 
 
 def simulate_growth(key: PRNGKeyArray) -> tuple[PatientRecord, int, Mapping[str, float]]:
