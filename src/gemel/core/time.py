@@ -97,9 +97,8 @@ def _offsets(time: np.ndarray, tz: str) -> np.ndarray:
     base = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
     def at(marks: np.ndarray, minutes: int) -> np.ndarray:
-        return np.array(
-            [int((base + dt.timedelta(minutes=minutes * int(m))).astimezone(info).utcoffset().total_seconds()) for m in marks], np.int64
-        )  # type: ignore[union-attr]
+        moments = [(base + dt.timedelta(minutes=minutes * int(m))).astimezone(info) for m in marks]
+        return np.array([int((moment.utcoffset() or dt.timedelta()).total_seconds()) for moment in moments], np.int64)
 
     time = np.asarray(time, np.int64)
     days, inverse = np.unique(time // DAY, return_inverse=True)
