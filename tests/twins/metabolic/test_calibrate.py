@@ -16,7 +16,7 @@ from gemel.engine.infer.adaptive import Adaptive
 from gemel.engine.infer.levenberg import LevenbergMarquardt
 from gemel.evidence.calibration import Calibration, coverage, uniformity
 from gemel.physics.ode import BackwardEuler, integrate
-from gemel.twins.metabolic._minimal import WINDOWS, derivative, resting
+from gemel.twins.metabolic._minimal import WINDOWS, bounded, derivative, resting
 
 BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 
@@ -84,11 +84,12 @@ def test_the_compared_scheme_is_backward_euler_of_the_model(day):
     def theirs(p):
         ratio = day.PEER_VI / day.fixed("VI")
         drive = (insulin, meal, nothing, nothing, jnp.full(n, p["SI_lunch"] * ratio), np.full(n, rest))
+        p = p | {"kempt": bounded(p["kempt"])}  # the room bounds its rates: 4e-8 of this one, nothing of the smaller ones
         return day.published_path(p, tuple(jnp.asarray(x) for x in drive), jnp.asarray(220.0))
 
     mine = np.asarray(jax.jit(ours)(values))
     assert mine.min() > values["Gb"]
-    np.testing.assert_allclose(jax.jit(theirs)(values), mine, rtol=1e-10)  # Newton's iteration ends at rounding
+    np.testing.assert_allclose(jax.jit(theirs)(values), mine, rtol=1e-6)  # the model bounds its rates: 4e-8 of the emptying rate here
 
 
 def test_the_peer_objective_knows_its_own_coordinates(day):
