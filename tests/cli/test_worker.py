@@ -91,7 +91,7 @@ def test_other_flags_are_run_here_and_it_says_so(worker, home, environment, twin
 
 @pytest.mark.slow
 def test_an_interrupt_stops_the_command_and_not_the_worker(worker, home, environment, people, tmp_path):
-    line = [sys.executable, "-m", "gemel.cli", "check", "toy-growth", "--quick"]
+    line = [sys.executable, "-m", "gemel.cli", "check", "toy-growth"]
     process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
     while time.monotonic() < end and not json.loads(call("worker", "status", "--json", cwd=home, environment=environment).stdout)["busy"]:
