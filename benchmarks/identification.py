@@ -5,7 +5,7 @@
 
 Fifteen parameters from one simulated day (see ``_identification.py``). Stages: *accuracy*, our integrators against a fine one; *time*, 16 starts and
 Laplace in one batch; *coverage*, 90 % intervals and ranks of simulated people; *nuts*, CPU-seconds to 400 effective draws; *peer*, the other
-program on one of these days. Each finished stage (of *coverage*, each hundred people) is stored in FILE and not run again with the same settings.
+program on one of these days. Each finished stage (of *coverage*, each 32 people) is stored in FILE and not run again with the same settings.
 The peer is GPL and runs in its own environment (``python -m venv; pip install py_replay_bg==1.4.0``): without it, it is *not run*.
 CPU-seconds are of the whole process, all threads; compilation is reported apart. Exit status 1 when a floor is missed.
 """
@@ -46,7 +46,8 @@ STAGES = ("accuracy", "time", "coverage", "nuts", "peer")
 FLOORS = {"seconds": 5.0, "goal seconds": 3.0, "nuts seconds": 150.0, "ratio end to end": 25.0, "ratio per start": 5.0, "p": 0.01}
 BARRIER = 0.1
 """Width, on the log scale, of the walls between ordered rates (ka2 < kd, kabs < kempt): people are drawn with them, and inferred with them."""
-CHUNK = 100
+CHUNK = 32
+"""People inferred together and stored together by the stage *coverage*."""
 
 
 def note(text: str) -> None:
@@ -132,11 +133,11 @@ def count(values: Any) -> dict[str, int]:
 
 
 def methods() -> dict[str, Any]:
-    return {"laplace": Laplace(starts=16), "adaptive": Adaptive(starts=16)}
+    return {"laplace": Laplace(starts=16), "adaptive": Adaptive(starts=16, draws=1536, rounds=6, enough=400, kept=128, moves=200)}
 
 
 def calibrating(args: argparse.Namespace, results: Results) -> dict[str, Any]:
-    """Rank the truths of simulated people, a hundred at a time."""
+    """Rank the truths of simulated people, chunk by chunk."""
     model = day.identification_model(barrier=BARRIER)
     for first in range(0, args.people, CHUNK):
         name, settings = (

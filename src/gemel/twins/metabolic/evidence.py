@@ -41,9 +41,7 @@ def forecaster(
 ) -> list[Forecasts]:
     """Forecast every window of every recording, each from what was known at its origin.
 
-    Options
-    -------
-    inputs : ``False`` leaves meals and insulin out.
+    ``options["inputs"]`` false leaves meals and insulin out.
     """
     if not options.get("inputs", True):
         people = [replace(p, carbohydrate=p.carbohydrate * 0, meal=p.meal * 0, insulin=p.insulin * 0) for p in people]
