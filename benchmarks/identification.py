@@ -167,7 +167,7 @@ def calibrating(args: argparse.Namespace, results: Results) -> dict[str, Any]:
         status = [s for c in chunks for s in c[label]["status"]][: args.people]
         out[label] = {"status": count(status), "cpu_s_per_person": float(np.mean([c[label]["cpu_s"] for c in chunks]) / CHUNK)}
         for who, chosen in (("all", ranks[:, 0] >= 0), ("passed the gates", usable)):
-            if chosen.sum() < 50:
+            if chosen.sum() < 20:
                 continue
             found = Calibration({n: ranks[chosen, i] for i, n in enumerate(day.NAMES)}, 99)
             flat = uniformity(found)
