@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import _identification as day  # first: it sets the flags before JAX
+import _identification_peer as peer_day
 
 # isort: split
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +37,6 @@ from gemel.engine.infer import lanes
 from gemel.engine.infer.adaptive import Adaptive
 from gemel.engine.infer.forward import ForwardGradient
 from gemel.engine.infer.laplace import Laplace
-from gemel.engine.infer.levenberg import LevenbergMarquardt
 from gemel.engine.infer.nuts import Nuts
 from gemel.evidence.calibration import Calibration, coverage, uniformity
 from gemel.physics.ode import RK4, BackwardEuler
@@ -133,7 +132,7 @@ def count(values: Any) -> dict[str, int]:
 
 
 def methods() -> dict[str, Any]:
-    return {"laplace": Laplace(starts=16), "adaptive": Adaptive(starts=16, draws=1536, rounds=6, enough=400, kept=128, moves=200)}
+    return {"laplace": Laplace(starts=16), "adaptive": Adaptive(starts=16, draws=1024, rounds=5, enough=400, kept=100, moves=300)}
 
 
 def calibrating(args: argparse.Namespace, results: Results) -> dict[str, Any]:
@@ -221,30 +220,6 @@ class Watched:
         pass
 
 
-def _held_step(target, state):
-    return LevenbergMarquardt().step(lambda z: jnp.concatenate([target.residual(z), target.prior_residual(z)]), state)
-
-
-def maximise(objective: day.PeerObjective, key: jax.Array) -> tuple[dict[str, float], float, Any]:
-    """Return the best point of the peer's objective: smooth delays first, then the whole minutes around them, each with the rest free."""
-    found = Laplace(starts=16, draws=64).run(objective, key=key)
-    z = np.asarray(found.posterior.moments()[0])
-    delays = [float(objective.constrain(jnp.asarray(z))[f"delay_{w}"]) for w in day.WINDOWS]
-    corners = [[int(np.clip(np.floor(d) + ((c >> i) & 1), 0, 59)) for i, d in enumerate(delays)] for c in range(8)]
-    held = day.held(objective)
-    stacked = lanes.stack([eqx.tree_at(lambda t: t.whole, held, np.array(c, float)) for c in corners])
-    best = lanes.multistart(
-        _held_step, LevenbergMarquardt().init, stacked, np.tile(z, (8, 1, 1)), iterations=100, halving=False, sizes=(8,)
-    )
-    winner = int(np.nanargmin(best.values[:, 0]))
-    values = {k: float(v) for k, v in held.constrain(jnp.asarray(best.points[winner, 0])).items()}
-    return (
-        values | {f"delay_{w}": float(c) for w, c in zip(day.WINDOWS, corners[winner], strict=True)},
-        float(best.values[winner, 0]),
-        found,
-    )
-
-
 def comparing(args: argparse.Namespace) -> dict[str, Any]:
     """Give one day to both: our search of the peer's own objective, its search, and its judgement of both points."""
     model = day.identification_model(barrier=BARRIER)
@@ -252,20 +227,20 @@ def comparing(args: argparse.Namespace) -> dict[str, Any]:
     spent = []
     for d in people[::-1]:  # the other person first: compilation apart
         begin = time.process_time()
-        point, _, found = maximise(day.peer_objective(d), jax.random.key(args.seed))
+        point, _, found = peer_day.maximise(peer_day.peer_objective(d), jax.random.key(args.seed))
         spent.append(time.process_time() - begin)
     person = people[0]
     product = day.identification_model(slot=1.0, integrator=RK4(1), barrier=0.02)
     begin = time.process_time()
     room = Laplace(starts=16, draws=64).run(day.targets_of(product, [person])[0], key=jax.random.key(args.seed))
     room_cold = time.process_time() - begin
-    room_point = day.ours_to_peer({k: float(v) for k, v in product.prior.constrain(room.posterior.moments()[0]).items()})
-    truth = day.ours_to_peer({k: float(v) for k, v in model.prior.constrain(jnp.asarray(person.truth)).items()})
+    room_point = peer_day.ours_to_peer({k: float(v) for k, v in product.prior.constrain(room.posterior.moments()[0]).items()})
+    truth = peer_day.ours_to_peer({k: float(v) for k, v in model.prior.constrain(jnp.asarray(person.truth)).items()})
     with tempfile.TemporaryDirectory() as folder:
         task, answer = Path(folder) / "in.json", Path(folder) / "out.json"
         points = {"ours": point, "room": room_point, "truth": truth}
         settings = {
-            "rows": day.rows_of(person),
+            "rows": peer_day.rows_of(person),
             "weight": person.weight,
             "starts": args.peer_starts,
             "evaluations": 100_000,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gemel import __version__
+from gemel.cli import interrupts
 
 if TYPE_CHECKING:
     from gemel.core.errors import GemelError
@@ -115,7 +116,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every error is one message on standard error."""
     debug = "--debug" in arguments or bool(os.environ.get("GEMEL_DEBUG"))
     try:
-        result = gemel.main(args=list(arguments), prog_name="gemel", standalone_mode=False)
+        with interrupts.kept():
+            result = gemel.main(args=list(arguments), prog_name="gemel", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except SystemExit as leaving:  # a shell that asked for completions has its answer

@@ -2,8 +2,7 @@
 people these are; coverage and ranks are that benchmark's and the contract's (``tests/testing/test_contract_of_metabolic.py``).
 """
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 
 import jax
@@ -20,13 +19,20 @@ BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def day():
-    found = importlib.util.spec_from_file_location("_identification", BENCHMARKS / "_identification.py")
-    module = importlib.util.module_from_spec(found)
-    sys.modules["_identification"] = module  # dataclasses look their module up
-    found.loader.exec_module(module)
-    yield module
-    del sys.modules["_identification"]
+def folder():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield
+
+
+@pytest.fixture(scope="module")
+def day(folder):
+    return importlib.import_module("_identification")
+
+
+@pytest.fixture(scope="module")
+def peer(folder):
+    return importlib.import_module("_identification_peer")
 
 
 def _step(target, state):
@@ -50,7 +56,7 @@ def test_most_starts_reach_the_same_optimum(day):
     assert np.isfinite(value).all()
 
 
-def test_the_compared_scheme_is_backward_euler_of_the_model(day):
+def test_the_compared_scheme_is_backward_euler_of_the_model(day, peer):
     model = day.identification_model()
     values = {k: np.asarray(v) for k, v in jax.jit(lambda z: model.prior.constrain(z))(model.prior.mean).items()}
     n, rest = 240, 0.2
@@ -64,17 +70,17 @@ def test_the_compared_scheme_is_backward_euler_of_the_model(day):
         return integrate(derivative, start, drive, p, step=1.0, integrator=BackwardEuler(newton=6)).IG
 
     def theirs(p):
-        ratio = day.PEER_VI / day.fixed("VI")
+        ratio = peer.PEER_VI / day.fixed("VI")
         drive = (insulin, meal, nothing, nothing, jnp.full(n, p["SI_lunch"] * ratio), np.full(n, rest))
         p = p | {"kempt": bounded(p["kempt"])}  # the room bounds its rates: 4e-8 of this one, nothing of the smaller ones
-        return day.published_path(p, tuple(jnp.asarray(x) for x in drive), jnp.asarray(220.0))
+        return peer.published_path(p, tuple(jnp.asarray(x) for x in drive), jnp.asarray(220.0))
 
     mine = np.asarray(jax.jit(ours)(values))
     assert mine.min() > values["Gb"]
     np.testing.assert_allclose(jax.jit(theirs)(values), mine, rtol=1e-6)  # the model bounds its rates: 4e-8 of the emptying rate here
 
 
-def test_the_peer_objective_knows_its_own_coordinates(day):
+def test_the_peer_objective_knows_its_own_coordinates(day, peer):
     generator = np.random.default_rng(3)
     person = day.Day(
         np.zeros(15),
@@ -85,7 +91,7 @@ def test_the_peer_objective_knows_its_own_coordinates(day):
         ((120, 2.0), (450, 3.0), (850, 3.0)),
         generator.normal(140, 20, day.SLOTS),
     )
-    objective = day.peer_objective(person)
+    objective = peer.peer_objective(person)
     z = np.asarray(jax.jit(lambda: objective.start(key=jax.random.key(1)))())
     back = jax.jit(lambda z: objective.unconstrain(objective.constrain(z)))(z)
     np.testing.assert_allclose(back, z, rtol=1e-9)
