@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import gemel
+import gemel.engine.twin as engine_twin
 from gemel.core.errors import InferenceError, TimeError
 from gemel.core.record import PatientRecord
 from gemel.core.time import HOUR, MINUTE
@@ -104,6 +105,25 @@ def test_one_by_one_is_the_same_as_at_once():
     step = gemel.assimilate(step, base.with_facts(new), now + HOUR)
     assert equal(step, gemel.assimilate(twin, base.with_facts(new), now + HOUR))
     assert len(step.stream.checkpoints) <= 32
+
+
+def test_a_restart_stays_short_when_the_last_reading_is_always_corrected(monkeypatch):
+    """Each reading is wrong at first and put right at the next: what has to be run again must not grow with the length of the record."""
+    base, step, new, now = early()
+    ran, run = [], engine_twin.run
+    monkeypatch.setattr(engine_twin, "run", lambda *a, **k: ran.append(k["count"]) or run(*a, **k))
+    record, most = base, []
+    for i in range(len(new)):
+        wrong = new.take(np.array([i]))
+        right = [told(new, [i - 1], int(new.time[i]))] if i else []
+        record = record.with_facts(wrong.model_copy(update={"value": wrong.value + 0.5}), *right)
+        ran.clear()
+        step = gemel.assimilate(step, record, int(new.time[i]) + MINUTE)
+        most.append(sum(ran))
+    gap = np.diff([engine_twin._slot_of(step, int(t)) for t in new.time]).max()
+    assert max(most[2:]) <= engine_twin.RECENT_SLOTS + 2 * gap
+    record = record.with_facts(told(new, [len(new) - 1], now))
+    assert equal(gemel.assimilate(step, record, now + HOUR), gemel.assimilate(early()[1], base.with_facts(new), now + HOUR))
 
 
 def test_assimilating_twice_is_once():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import weakref
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gemel.core.errors import DataError
 
-__all__ = ["Lineage", "digest"]
+__all__ = ["Lineage", "digest", "digest_once"]
 
 
 def _feed(sink: Any, item: Any) -> None:
@@ -72,6 +73,20 @@ def digest(item: Any) -> str:
     sink = hashlib.sha256()
     _feed(sink, item)
     return sink.hexdigest()
+
+
+_KNOWN: dict[int, tuple[weakref.ref[BaseModel], str]] = {}
+
+
+def digest_once(fact: BaseModel) -> str:
+    """Return :func:`digest` of a frozen object, computed once in its life: a record of a thousand facts is hashed at every new reading."""
+    place = id(fact)
+    known = _KNOWN.get(place)
+    if known is not None and known[0]() is fact:
+        return known[1]
+    found = digest(fact)
+    _KNOWN[place] = weakref.ref(fact, lambda _: _KNOWN.pop(place, None)), found
+    return found
 
 
 class Lineage(BaseModel):

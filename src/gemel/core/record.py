@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from gemel.core.code import Code
 from gemel.core.errors import DataError, TimeError, ValueRangeError
 from gemel.core.geometry import Geometry
-from gemel.core.lineage import digest
+from gemel.core.lineage import digest, digest_once
 from gemel.core.series import ENTERED_IN_ERROR, FINAL, Series
 from gemel.core.units import convert, parse_unit
 
@@ -238,7 +238,7 @@ class PatientRecord(_Frozen):
     @property
     def hash(self) -> str:
         """Content hash of the facts, independent of the order in which they arrived. Not cached: ``model_copy`` would carry it over."""
-        parts = sorted(digest(fact) for fact in (*self.exposures, *self.findings, *self.geometry, *self.documents))
+        parts = sorted(digest_once(fact) for fact in (*self.exposures, *self.findings, *self.geometry, *self.documents))
         rows = sorted(
             digest(
                 [

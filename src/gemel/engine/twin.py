@@ -29,6 +29,9 @@ from gemel.engine.stream import EnsembleFilter, Stream, run, start_rows
 
 __all__ = ["Twin", "assimilate", "calibrate", "prior_dominated"]
 
+RECENT_SLOTS = 6
+"""How far before the end of a long run a checkpoint is kept, so that facts known a little late do not restart it all."""
+
 SPIN_UP_MINUTES = 720.0
 """How long before ``now`` the streaming ensemble starts, so that its states forget how they began."""
 
@@ -190,30 +193,31 @@ def _begin_stream(twin: Twin, known: PatientRecord) -> Twin:
 
 
 def _follow(twin: Twin, state: Stream, slots: Slots, end: int, observed: Observed) -> Twin:
-    """Carry the stream from where it stands to slot ``end`` through ``slots``."""
-    model = twin.model
+    """Carry the stream from where it stands to slot ``end`` through ``slots``.
+
+    Facts mostly become known some minutes after they were true. A long way is therefore run in two pieces, so that a checkpoint lies shortly before
+    the end: without it, every reading that changes the last slot would restart the whole way again.
+    """
+    short = end - RECENT_SLOTS
+    for stop in (short, end) if state.done < short else (end,):
+        state = _carry(twin, state, slots, stop, observed)
+    finite = Status.OK if np.isfinite(state.rows).all() else Status.NOT_FINITE
+    return replace(twin, stream=state, status=worst(twin.inference.status, finite, state.consistent))
+
+
+def _carry(twin: Twin, state: Stream, slots: Slots, end: int, observed: Observed) -> Stream:
+    """Run the filter to slot ``end`` and keep a checkpoint there."""
+    model, settings, count = twin.model, twin.filter, end - state.done
     assert isinstance(model, AbstractStateModel)
-    rows, count = jnp.asarray(state.rows), end - state.done
-    surprise = state.surprise
+    host, surprise = state.rows, state.surprise
     if count > 0:
         window = slots.window(state.done + 1, end + 1, lags=model.lags)
-        context = model.slot_context(observed, state.done + 1, window.count)
+        context, key = model.slot_context(observed, state.done + 1, window.count), stream(twin.key, "stream")
         rows, _, squared = run(
-            model,
-            twin.filter,
-            rows,
-            window,
-            context,
-            first=state.done + 1,
-            count=count,
-            learn_from=state.learn_from,
-            key=stream(twin.key, "stream"),
+            model, settings, jnp.asarray(host), window, context, first=state.done + 1, count=count, learn_from=state.learn_from, key=key
         )
-        surprise = np.concatenate([surprise, np.asarray(squared)[:count]])
-    host = np.asarray(rows)
-    finite = Status.OK if np.isfinite(host).all() else Status.NOT_FINITE
-    moved = replace(state, done=end, rows=host, seen=slots.until(end + 1), checkpoints=state.keep(end, host), surprise=surprise)
-    return replace(twin, stream=moved, status=worst(twin.inference.status, finite, moved.consistent))
+        host, surprise = np.asarray(rows), np.concatenate([surprise, np.asarray(squared)[:count]])
+    return replace(state, done=end, rows=host, seen=slots.until(end + 1), checkpoints=state.keep(end, host), surprise=surprise)
 
 
 def assimilate(twin: Twin, record: PatientRecord, now: int, *, key: PRNGKeyArray | None = None, ask: bool = True) -> Twin:

