@@ -130,7 +130,7 @@ def test_diagnose_shows_gates_and_what_the_prior_says(gemel, twin_file):
 
 
 @pytest.mark.parametrize(
-    "method", ["laplace", "importance", "eki", "ladder", *(pytest.param(m, marks=pytest.mark.slow) for m in ("adaptive", "smc"))]
+    "method", ["laplace", "importance", "eki", "ladder", *(pytest.param(m, marks=pytest.mark.slow) for m in ("adaptive", "smc", "nuts"))]
 )
 def test_methods_by_name_are_stored_with_the_twin(gemel, people, method):
     told = gemel("calibrate", "toy-growth", people, "--id", FIRST, "--method", method, "-o", "m.twin", "--json").json()

@@ -8,10 +8,12 @@ import pytest
 from gemel.core.errors import InferenceError
 from gemel.engine import diagnostics as checks
 from gemel.engine.compile import counting
-from gemel.engine.infer.base import AbstractTarget
+from gemel.engine.infer.base import AbstractTarget, Inference
+from gemel.engine.infer.laplace import Laplace
 from gemel.engine.infer.nuts import Nuts, NutsState
 from gemel.engine.infer.warmup import schedule
 from gemel.engine.keys import make_key
+from gemel.engine.posterior import Ensemble
 from gemel.engine.problems import Banana, Funnel, LinearRegression, NormalMean, TwoModes
 from gemel.engine.status import Status
 
@@ -126,3 +128,34 @@ def test_warm_up_windows_are_those_of_stan():
     assert flags[75:950, 1].all()
     assert schedule(10)[:, 1:].sum() == 0
     assert schedule(0).shape == (0, 3)
+
+
+@pytest.mark.slow
+def test_a_pilot_gives_starts_and_metric_and_is_not_needed_to_go_on():
+    problem = LinearRegression.simulated()
+    method = Nuts(warmup=150, draws=200, chunk=50, until_ess=None, pilot=Laplace(starts=2), forward=True)
+    kept: list[NutsState] = []
+    result = method.run(problem, key=make_key(3), checkpoint=lambda s: kept.append(NutsState.of_arrays(s.arrays())))
+    truth, x = problem.truth(), by_chain(result)
+    assert np.all(np.abs(x.mean(axis=(0, 1)) - truth.mean) < 4 * checks.mcse_mean(x))
+    assert "started from laplace" in result.method_validity
+    with counting() as counter:
+        again = method.run(problem, key=make_key(3), state=kept[3])
+    assert np.array_equal(by_chain(again), x)
+    assert counter.count == 0
+
+
+class Lost(Laplace):
+    """A pilot that finds nothing."""
+
+    def run(self, target, *, key, progress=None):
+        found = super().run(target, key=key, progress=progress)
+        nothing = Ensemble.equal(jnp.full((8, len(target.names)), jnp.nan))
+        return Inference(nothing, found.diagnostics, found.status, self.name, self.validity)
+
+
+@pytest.mark.slow
+def test_a_pilot_that_finds_nothing_leaves_the_prior():
+    problem, settings = LinearRegression.simulated(), {"warmup": 100, "draws": 50, "chunk": 50, "until_ess": None}
+    lost = Nuts(pilot=Lost(starts=2), **settings).run(problem, key=make_key(4))
+    assert np.array_equal(by_chain(lost), by_chain(Nuts(**settings).run(problem, key=make_key(4))))

@@ -15,6 +15,7 @@ from gemel.core.errors import FormatError
 from gemel.engine import serialise
 from gemel.engine.infer.importance import Importance
 from gemel.engine.infer.laplace import Laplace
+from gemel.engine.infer.nuts import Nuts
 from gemel.engine.posterior import Laplace as Gaussian
 from gemel.testing.subject import fingerprint
 from gemel.twins.toys.model import GrowthModel, LinearModel
@@ -60,6 +61,12 @@ def test_every_setting_of_the_method_comes_back():
     loaded = serialise.load(serialise.dump(twin), LinearModel(), METHODS)
     assert loaded.method == twin.method
     assert loaded.method.lanes == (4, 32)
+
+
+def test_a_method_inside_a_method_comes_back():
+    twin = replace(calibrated("toy-linear"), method=Nuts(pilot=Laplace(starts=4), forward=True))
+    loaded = serialise.load(serialise.dump(twin), LinearModel(), METHODS | {"nuts": Nuts})
+    assert loaded.method == twin.method
 
 
 def test_a_setting_that_cannot_be_stored_is_refused():

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "classes_of", "method"]
 
+# Name, then module, class and settings; a setting ``method:NAME`` is that method.
 _PLACES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "laplace": ("laplace", "Laplace", {}),
     "importance": ("laplace", "Laplace", {"resample": True}),
     "adaptive": ("adaptive", "Adaptive", {}),
-    "nuts": ("nuts", "Nuts", {}),
+    "nuts": ("nuts", "Nuts", {"pilot": "method:adaptive", "forward": True}),
     "smc": ("smc", "Smc", {}),
     "eki": ("eki", "EnsembleSmoother", {}),
 }
@@ -48,10 +49,11 @@ def class_of(name: str, room: Room) -> type[AbstractMethod]:
 
 
 def classes_of(told: Mapping[str, Any], room: Room) -> dict[str, type[AbstractMethod]]:
-    """Return the classes that a stored method needs, its rungs if it is a ladder."""
+    """Return the classes that a stored method needs: of its rungs if it is a ladder, of its pilot if it has one."""
     if "rungs" in told:
         return {name: found for rung in told["rungs"] for name, found in classes_of(rung, room).items()}
-    return {told["name"]: class_of(told["name"], room)}
+    inner = [classes_of(value, room) for value in told.get("settings", {}).values() if isinstance(value, Mapping)]
+    return {told["name"]: class_of(told["name"], room)} | {name: found for part in inner for name, found in part.items()}
 
 
 def method(name: str | None) -> AbstractMethod | None:
@@ -63,4 +65,5 @@ def method(name: str | None) -> AbstractMethod | None:
 
         return Ladder([found for rung in _RUNGS if (found := method(rung)) is not None])
     module, attribute, settings = _PLACES[name]
-    return getattr(importlib.import_module(f"gemel.engine.infer.{module}"), attribute)(**settings)
+    given = {k: method(v.removeprefix("method:")) if str(v).startswith("method:") else v for k, v in settings.items()}
+    return getattr(importlib.import_module(f"gemel.engine.infer.{module}"), attribute)(**given)

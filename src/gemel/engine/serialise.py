@@ -44,6 +44,9 @@ def _settings(module: eqx.Module) -> dict[str, Any]:
     found = {}
     for f in dataclasses.fields(module):
         value = getattr(module, f.name)
+        if isinstance(value, AbstractMethod):
+            found[f.name] = _told(value)
+            continue
         parts = value if isinstance(value, tuple) else (value,)
         if not all(isinstance(part, (int, float, str, bool, type(None))) for part in parts):
             raise FormatError(
@@ -70,7 +73,8 @@ def _rebuilt(told: dict[str, Any], methods: dict[str, type[AbstractMethod]]) -> 
         return Ladder([_rebuilt(rung, methods) for rung in told["rungs"]])
     if told["name"] not in methods:
         raise FormatError("the twin was made by a method that is not known here", seen=told["name"], expected=sorted(methods))
-    return methods[told["name"]](**_restored(told["settings"]))
+    inner = {name: _rebuilt(value, methods) for name, value in told["settings"].items() if isinstance(value, dict)}
+    return methods[told["name"]](**_restored(told["settings"]) | inner)
 
 
 def dump(twin: Twin) -> bytes:

@@ -5,6 +5,7 @@ One compiled program serves warm-up and draws: what an iteration adapts is data,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,14 +21,16 @@ from gemel.core.errors import InferenceError
 from gemel.core.protocols import Progress
 from gemel.engine import diagnostics as checks
 from gemel.engine.infer.base import AbstractMethod, AbstractTarget, Inference
+from gemel.engine.infer.forward import ForwardGradient
 from gemel.engine.infer.warmup import Chains, adapt, schedule
 from gemel.engine.keys import stream
-from gemel.engine.posterior import Ensemble
+from gemel.engine.posterior import AbstractPosterior, Ensemble
 from gemel.engine.status import Status, worst
 
 __all__ = ["Nuts", "NutsState"]
 
 _SEARCH, _ROUNDS, _NEGLIGIBLE = 200, 5, 10.0  # iterations, rounds, nats: see Nuts, "Notes"
+_SPREAD = 1.5  # of a pilot's draws from its mean: chains that begin wider than the posterior show by R-hat that they have met
 _DRAWS = ("position", "log_density", "energy", "divergent", "leapfrogs", "acceptance")
 
 
@@ -88,6 +91,54 @@ def _starts(target: AbstractTarget, key: PRNGKeyArray, chains: int) -> tuple[Arr
 
 
 @eqx.filter_jit
+def _at(target: AbstractTarget, z: Array) -> tuple[Array, Array]:
+    return jax.vmap(jax.value_and_grad(_log_density(target)))(z)
+
+
+class _Origin:
+    """Where chains begin and with which metric: draws of the prior and the unit metric, or what a pilot run has found."""
+
+    def __init__(self, target: AbstractTarget, key: PRNGKeyArray, method: Nuts, progress: Progress | None) -> None:
+        self.plain, self.key, self.method, self.progress = target, key, method, progress
+        self.target = ForwardGradient(target) if method.forward else target
+
+    @functools.cached_property
+    def pilot(self) -> tuple[Array, Array, AbstractPosterior] | None:
+        """Mean, covariance and posterior of the pilot; none without one, or where it found nothing. Run when first needed: a resumed run may not need it."""
+        if self.method.pilot is None:
+            return None
+        found = self.method.pilot.run(self.plain, key=stream(self.key, "pilot"), progress=self.progress).posterior
+        mean, covariance = found.moments()
+        return (mean, covariance, found) if bool(jnp.isfinite(covariance).all()) else None
+
+    def starts(self, name: str) -> tuple[Array, Array, Array]:
+        """Return positions, log densities and gradients."""
+        chains, key = self.method.chains, stream(self.key, name)
+        if self.pilot is not None:
+            mean, _, posterior = self.pilot
+            drawn = posterior.draw(chains, key=key)
+            for spread in (_SPREAD, 1.0):
+                z = mean + spread * (drawn - mean)
+                value, gradient = _at(self.target, z)
+                if bool(jnp.isfinite(value).all() & jnp.isfinite(gradient).all()):
+                    return z, value, gradient
+        return _starts(self.target, key, chains)
+
+    def metric(self, size: int, dense: bool) -> Array:
+        """Return the inverse mass to begin with."""
+        shape = (size, size) if dense else (size,)
+        given = self.method.inverse_mass
+        if given is not None:
+            if np.shape(given) != shape:
+                raise InferenceError("the metric has the wrong shape", seen=np.shape(given), expected=shape)
+            return jnp.asarray(given, float)
+        if self.pilot is None:
+            return jnp.eye(size) if dense else jnp.ones(size)
+        covariance = self.pilot[1]
+        return covariance + 1e-6 * jnp.diag(jnp.diagonal(covariance)) if dense else jnp.diagonal(covariance)
+
+
+@eqx.filter_jit
 def _chunk(
     target: AbstractTarget, chains: Chains, key: PRNGKeyArray, first: Array, flags: Array, active: Array, goal: Array, depth: int
 ) -> tuple[Chains, tuple[Array, ...]]:
@@ -135,7 +186,11 @@ class Nuts(AbstractMethod):
         made; ``None``: exactly ``draws``.
     goal : acceptance that the step size aims at; after a divergence the run starts again at the next of ``retries``.
     dense : metric with correlations; left out: up to 64 parameters.
-    inverse_mass : metric to begin with, say the covariance of a Laplace approximation.
+    pilot : a method that is run first, say adaptive importance sampling: chains start at draws of its result, half as far again from its mean,
+        with its covariance as metric. Left out: draws of the prior and a unit metric. A pilot saves most of the warm-up of a model with a
+        wide prior; modes that neither it nor the chains have seen do not show in R-hat.
+    forward : gradients by forward differentiation (see ``forward.py``): for up to some 20 parameters and a long scan.
+    inverse_mass : metric to begin with instead.
     chunk : iterations between two visits to the host.
     depth : doublings of a trajectory, at most.
 
@@ -155,6 +210,8 @@ class Nuts(AbstractMethod):
     goal: float = eqx.field(static=True, default=0.8)
     retries: tuple[float, ...] = eqx.field(static=True, default=(0.95, 0.99))
     dense: bool | None = eqx.field(static=True, default=None)
+    pilot: AbstractMethod | None = None
+    forward: bool = eqx.field(static=True, default=False)
     inverse_mass: Float[Array, " *metric"] | None = None
     chunk: int = eqx.field(static=True, default=100)
     depth: int = eqx.field(static=True, default=10)
@@ -167,7 +224,8 @@ class Nuts(AbstractMethod):
     @property
     def validity(self):
         """Say when it is exact."""
-        return "asymptotically exact in the number of draws if the chains have found every mode: R-hat and effective sizes are the evidence"
+        begun = "" if self.pilot is None else f"; started from {self.pilot.name}"
+        return f"asymptotically exact in the number of draws if the chains have found every mode: R-hat and effective sizes are the evidence{begun}"
 
     def run(
         self,
@@ -193,17 +251,18 @@ class Nuts(AbstractMethod):
         plan = schedule(self.warmup)
         if progress is not None:
             progress.start("nuts", self.warmup + self.draws)
-        cancelled = False
+        cancelled, origin = False, _Origin(target, key, self, progress)
+        target = origin.target
         if state is None:
-            state = self._fresh(target, key, 0, size, dense)
+            state = self._fresh(origin, 0, size, dense)
         while not self._finished(state) and not cancelled:
             last = self._advance(target, key, state, plan, goals)
             if state.iteration == _SEARCH < self.warmup and state.round < _ROUNDS:
-                state = self._search(target, key, state, size, dense, last)
+                state = self._search(origin, state, size, dense, last)
             divergent = int(state.draws["divergent"].sum()) if state.draws else 0
             if divergent and state.attempt + 1 < len(goals):
                 failed = [*state.failed, (goals[state.attempt], divergent)]
-                state = self._fresh(target, key, state.attempt + 1, size, dense)
+                state = self._fresh(origin, state.attempt + 1, size, dense)
                 state.failed = failed
             if checkpoint is not None:
                 checkpoint(state)
@@ -214,24 +273,18 @@ class Nuts(AbstractMethod):
             progress.finish()
         return self._conclude(state, goals, cancelled)
 
-    def _fresh(self, target: AbstractTarget, key: PRNGKeyArray, attempt: int, size: int, dense: bool) -> NutsState:
-        return NutsState(self._begin(_starts(target, stream(key, f"start {attempt}"), self.chains), size, dense), attempt, 0)
+    def _fresh(self, origin: _Origin, attempt: int, size: int, dense: bool) -> NutsState:
+        return NutsState(self._begin(origin.starts(f"start {attempt}"), origin.metric(size, dense)), attempt, 0)
 
-    def _begin(self, starts: tuple[Array, Array, Array], size: int, dense: bool) -> Chains:
+    def _begin(self, starts: tuple[Array, Array, Array], metric: Array) -> Chains:
         position, value, gradient = starts
-        metric = jnp.eye(size) if dense else jnp.ones(size)
-        if self.inverse_mass is not None:
-            metric = jnp.asarray(self.inverse_mass, float)
-            if metric.shape != ((size, size) if dense else (size,)):
-                raise InferenceError("the metric has the wrong shape", seen=metric.shape, expected=(size, size) if dense else (size,))
         log_step, none = jnp.log(0.1), jnp.asarray(0)
         zero = jnp.asarray(0.0)
         centre, mean, scatter = jnp.log(10.0) + log_step, jnp.zeros_like(position), jnp.zeros((self.chains, *metric.shape))
-        return Chains(position, value, gradient, log_step, log_step, zero, centre, none, metric, none, mean, scatter)
+        begun = Chains(position, value, gradient, log_step, log_step, zero, centre, none, metric, none, mean, scatter)
+        return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), begun)  # no weak types: a resumed run finds the same program
 
-    def _search(
-        self, target: AbstractTarget, key: PRNGKeyArray, state: NutsState, size: int, dense: bool, last: tuple[np.ndarray, ...]
-    ) -> NutsState:
+    def _search(self, origin: _Origin, state: NutsState, size: int, dense: bool, last: tuple[np.ndarray, ...]) -> NutsState:
         """Give chains in a place of negligible mass a new start; return the state unchanged if there are none."""
         position, value = last[0], last[1]
         with np.errstate(divide="ignore"):
@@ -239,10 +292,10 @@ class Nuts(AbstractMethod):
         poor = ~(mass >= np.nanmax(mass) - _NEGLIGIBLE)
         if not poor.any():
             return state
-        fresh = _starts(target, stream(key, f"start {state.attempt} {state.round + 1}"), self.chains)
+        fresh = origin.starts(f"start {state.attempt} {state.round + 1}")
         now = (state.chains.position, state.chains.log_density, state.chains.gradient)
         mixed = tuple(jnp.where(jnp.asarray(poor).reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(fresh, now, strict=True))
-        chains = self._begin(mixed, size, dense)
+        chains = self._begin(mixed, origin.metric(size, dense))
         return NutsState(chains, state.attempt, 0, {}, state.failed, state.round + 1, state.restarted + int(poor.sum()))
 
     def _finished(self, state: NutsState) -> bool:
