@@ -39,7 +39,7 @@ docs: $(STAMP)/dev ## the documentation, every warning an error: docs/_build/htm
 	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(STAMP)/dev ## one benchmark beside its peer: make bench NAME=metabolic-speed
+bench: $(STAMP)/dev ## one benchmark beside its peer: make bench NAME=metabolic-forecast
 	@test -n "$(NAME)" || { echo "name one: make bench NAME=..."; ls benchmarks | sed -n 's/^\([a-z][a-z_]*\)\.py$$/  \1/p' | tr _ -; exit 2; }
 	$(BIN)/gemel bench $(NAME)
 

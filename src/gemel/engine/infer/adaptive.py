@@ -269,7 +269,7 @@ class Adaptive(AbstractMethod):
         method, step = (LevenbergMarquardt(), _least_squares_step) if squares else (QuasiNewton(), _general_step)
         each = jax.vmap(lambda k: jax.vmap(lambda i: jax.random.fold_in(stream(k, "start"), i))(jnp.arange(per)))(keys)
         owner = np.repeat(np.arange(patients), per)
-        data, sizes = np.asarray(jax.random.key_data(each)).reshape(patients * per, -1), (16, 128)
+        data, sizes = np.asarray(jax.random.key_data(each)).reshape(patients * per, -1), (8, 128) if patients * per <= 8 else (16, 128)
         starts = lanes.chunked(_start, (lanes.rows(targets, owner), data), sizes).reshape(patients, per, -1)
         best = lanes.multistart(
             step, method.init, targets, starts, iterations=self.iterations, halving=False, sizes=sizes, progress=progress
