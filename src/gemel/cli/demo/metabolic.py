@@ -1,49 +1,30 @@
-"""``gemel demo``: a real person's glucose twin, from data to advice."""
+"""``gemel demo metabolic``: a real person's glucose twin, from data to advice."""
 
 from __future__ import annotations
 
 import json
-import time as clock
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from gemel.cli.options import FilePath, as_json, common, seed_option, use_engine
-from gemel.cli.output import atomic_write, echo, note, plain, print_json, print_table
+from gemel.cli.options import use_engine
+from gemel.cli.output import atomic_write, echo, plain, print_table
 
 if TYPE_CHECKING:
     from gemel.core.record import PatientRecord
 
-__all__ = ["demo"]
+__all__ = ["PERSON", "run"]
 
 DATASET, PERSON, SHARE = "shanghai", "1002-0", 0.6
 """One recording with type 1 diabetes, CGM every 15 min, meals in grams of food and insulin; the first 60 % calibrate, the rest is streamed."""
 
 
-@click.command()
-@click.option("--person", default=PERSON, show_default=True, help=f"A recording of the {DATASET} data set.")
-@click.option("--simulated", is_flag=True, help="A person drawn from the model instead, marked SIMULATED in every view.")
-@click.option("--readings", type=click.IntRange(1), help="Stream at most so many readings.")
-@click.option(
-    "-o", "--output", type=FilePath, default=Path("gemel-demo"), show_default=True, help="Folder for report, bundle, forecasts and twin."
-)
-@seed_option
-@as_json
-@common
-def demo(person: str, simulated: bool, readings: int | None, output: Path, seed: int, json_: bool) -> int:
-    """Take one real person from data to advice: import, calibrate, stream, compare plans before a meal, recommend or abstain, report."""
-    begun, cpu = clock.monotonic(), clock.process_time()
-    say = note if json_ else echo
+def run(
+    *, output: Path, seed: int, say: Any, progress: Any, person: str = PERSON, simulated: bool = False, readings: int | None = None
+) -> dict[str, Any]:
+    """Take one person from data to advice and return what was found; ``files`` names what was written."""
     record, notes, simulated = _record(person, simulated, seed, say)
     use_engine()
-    told = _run(record, notes, simulated=simulated, readings=readings, output=output, seed=seed, say=say)
-    told["seconds"], told["cpu_seconds"] = round(clock.monotonic() - begun, 1), round(clock.process_time() - cpu, 1)
-    if json_:
-        print_json(told)
-    else:
-        echo(f"report: {told['files']['report']}   ({told['seconds']:.0f} s, {told['cpu_seconds']:.0f} CPU-s)")
-    return 0
+    return _run(record, notes, simulated=simulated, readings=readings, output=output, seed=seed, say=say, bar=progress)
 
 
 def _record(person: str, simulated: bool, seed: int, say: Any) -> tuple[PatientRecord, list[str], bool]:
@@ -90,14 +71,13 @@ def _meal(record: PatientRecord, times: list[int]) -> tuple[PatientRecord, int] 
 
 
 def _run(
-    record: PatientRecord, notes: list[str], *, simulated: bool, readings: int | None, output: Path, seed: int, say: Any
+    record: PatientRecord, notes: list[str], *, simulated: bool, readings: int | None, output: Path, seed: int, say: Any, bar: Any
 ) -> dict[str, Any]:
     import jax
     import numpy as np
 
     from gemel.cli.demo.replay import scores_beside_baselines, stream
     from gemel.cli.files import write_forecasts
-    from gemel.cli.progress import Bar
     from gemel.core.advice import ShownOn
     from gemel.core.time import MINUTE, iso
     from gemel.engine.forecast import compare, forecast
@@ -118,19 +98,18 @@ def _run(
     say(
         f"{record.id}{' (SIMULATED)' if simulated else ''}: {len(known.time)} CGM readings over {days:.1f} days, {len(record.exposures)} meals and doses"
     )
-    with Bar() as bar:
-        key = jax.random.key(seed)
-        first = calibrate(here.model(), record, start, method=here.method(), key=key, progress=bar)
-        flagged = prior_dominated(first.model.prior, first.inference.posterior)
-        say(
-            f"calibrated on what was known at {iso(start)} by {first.inference.method}: {first.sentence}; prior-dominated: {', '.join(flagged) or 'none'}"
-        )
-        answers, ridge = {}, {}
-        if first.learnt is not None:
-            answers = correct.corrections(record, first.learnt)
-            ridge = correct.plain_forecasts(record, first.learnt)
-            _same(record, first.learnt, answers, times)
-        twin, steps = stream(first, record, times, answers=answers, plain=ridge.get, key=jax.random.key(seed + 1), progress=bar)
+    key = jax.random.key(seed)
+    first = calibrate(here.model(), record, start, method=here.method(), key=key, progress=bar)
+    flagged = prior_dominated(first.model.prior, first.inference.posterior)
+    say(
+        f"calibrated on what was known at {iso(start)} by {first.inference.method}: {first.sentence}; prior-dominated: {', '.join(flagged) or 'none'}"
+    )
+    answers, ridge = {}, {}
+    if first.learnt is not None:
+        answers = correct.corrections(record, first.learnt)
+        ridge = correct.plain_forecasts(record, first.learnt)
+        _same(record, first.learnt, answers, times)
+    twin, steps = stream(first, record, times, answers=answers, plain=ridge.get, key=jax.random.key(seed + 1), progress=bar)
     rows = scores_beside_baselines(steps)
     _print(rows, say)
     found = _meal(record, times)
