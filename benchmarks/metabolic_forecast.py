@@ -1,6 +1,7 @@
-"""Forecasts of the metabolic twin under protocol P on every public set, beside last value, pooled ridge and a small LSTM trained on the same parts.
+"""Forecasts of the metabolic twin under protocol P on every public set, beside last value, pooled ridge and a small LSTM trained on the same parts;
+then each person by what was learnt from the others only.
 
-    gemel bench metabolic-forecast [--sets colas,d1namo] [--no-peers] [--json FILE]
+    gemel bench metabolic-forecast [--sets colas,d1namo] [--no-peers] [--no-unseen] [--json FILE]
 
 Finished sets are kept in the JSON file and not repeated. The last line is the ratio of the twin's RMSE to ridge's at 60 minutes, set by set.
 """
@@ -25,7 +26,7 @@ SETS = {
 }
 
 
-def run(name: str, *, peers: bool) -> dict[str, Any]:
+def run(name: str, *, peers: bool, unseen: bool) -> dict[str, Any]:
     from gemel.evidence.validation import validate
     from gemel.interop.wearables import read_all
     from gemel.platform.datasets import resolve
@@ -34,7 +35,7 @@ def run(name: str, *, peers: bool) -> dict[str, Any]:
     dataset, layout, prefix = SETS[name]
     records = [r for r, _ in read_all(resolve(dataset), format=layout) if prefix is None or r.id.startswith(prefix)]
     begin = time.process_time()
-    told = validate(PROTOCOL, records, peers=peers).to_dict()
+    told = validate(PROTOCOL, records, peers=peers, unseen=unseen).to_dict()
     return told | {"set": name, "cpu_seconds": round(time.process_time() - begin, 1)}
 
 
@@ -62,13 +63,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--no-peers", action="store_true", help="leave the LSTM out")
+    parser.add_argument("--no-unseen", action="store_true", help="leave out the people forecast by what was learnt from others only")
     parser.add_argument("--json", type=Path, default=Path("gemel-bench") / "metabolic_forecast.json")
     options = parser.parse_args()
     options.json.parent.mkdir(parents=True, exist_ok=True)
     done: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {}
     for name in options.sets.split(","):
         if name not in done:
-            done[name] = run(name, peers=not options.no_peers)
+            done[name] = run(name, peers=not options.no_peers, unseen=not options.no_unseen)
             options.json.write_text(json.dumps(done, indent=1))
         show(done[name])
     ratios = {

@@ -21,6 +21,7 @@ __all__ = ["validate"]
 @click.option("--horizons", type=Numbers, metavar="MINUTES", help="Such as 15,30,60,120; left out, those of the protocol.")
 @click.option("--no-peers", is_flag=True, help="Leave the small neural network out.")
 @click.option("--no-ablations", is_flag=True, help="Leave out the twin without its logged inputs.")
+@click.option("--unseen", is_flag=True, help="Also forecast each person by what was learnt from the others only.")
 @click.option("--simulated", is_flag=True, help="The people are virtual: every figure says so.")
 @click.option("-o", "--output", type=FilePath, help="A folder for validation.json; a run with the same data and settings is not repeated.")
 @click.option("--force", is_flag=True, help="Run again even so.")
@@ -29,7 +30,7 @@ __all__ = ["validate"]
 @as_json
 @common
 def validate(
-    twin: str, source: Path, horizons: tuple[float, ...] | None, no_peers: bool, no_ablations: bool, simulated: bool, output: Path | None, force: bool,
+    twin: str, source: Path, horizons: tuple[float, ...] | None, no_peers: bool, no_ablations: bool, unseen: bool, simulated: bool, output: Path | None, force: bool,
     seed: int, format_: str | None, tz: str | None, person: str | None, json_: bool,
 ) -> int:  # fmt: skip
     """Run the protocol that TWIN declares on people, beside naive baselines. Nothing is tuned: its numbers are printed whatever they are."""
@@ -42,7 +43,7 @@ def validate(
     records = [record for record, _ in people(existing(source), format=format_, tz=tz, person=person)]
     settings = {
         "twin": twin, "version": manifest_of(twin).version, "code": __version__, "horizons": horizons and [int(h) for h in horizons], "peers": not no_peers,
-        "ablations": not no_ablations, "simulated": simulated, "seed": seed, "data": digest(sorted(record.hash for record in records)),
+        "ablations": not no_ablations, "unseen": unseen, "simulated": simulated, "seed": seed, "data": digest(sorted(record.hash for record in records)),
     }  # fmt: skip
     kept = None if output is None else output / "validation.json"
     told = _kept(kept, settings) if kept is not None and not force else None
@@ -58,7 +59,7 @@ def validate(
         whole = None if horizons is None else tuple(int(h) for h in horizons)
         with Bar() as bar:
             result = run(
-                protocol, records, horizons=whole, peers=not no_peers, ablations=not no_ablations, seed=seed,
+                protocol, records, horizons=whole, peers=not no_peers, ablations=not no_ablations, unseen=unseen, seed=seed,
                 shown_on="simulated" if simulated else "replayed", progress=bar,
             )  # fmt: skip
         told = {"settings": settings, "result": plain(result.to_dict())}

@@ -21,6 +21,8 @@ from gemel.evidence.stream_protocol import Forecasts, StreamProtocol, Windows, w
 __all__ = ["Row", "Validation", "baselines", "validate"]
 
 BASE = "ridge"
+UNSEEN = ", unseen"
+UNSEEN_FOLDS = 10
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,33 @@ def _shares(labels: np.ndarray) -> dict[str, float]:
     return {str(n): round(float(c / len(labels)), 5) for n, c in zip(names, counts, strict=True)}
 
 
+def _left_out(
+    parts: Sequence[Windows], cluster: np.ndarray, make: Callable[[Sequence[Windows], Sequence[int]], dict[str, list[Forecasts]]],
+    step: Callable[[str], None],
+) -> dict[str, list[Forecasts]]:  # fmt: skip
+    """Forecast every person by what was learnt from the others: one by one up to ten people, else in ten groups of people.
+
+    Nothing of a person who is left out trains or calibrates; a streaming forecaster still sees that person's own past at each origin.
+    """
+    from dataclasses import replace
+
+    people = int(cluster.max()) + 1
+    folds = np.random.default_rng(0).permutation(people) % min(people, UNSEEN_FOLDS)
+    found: dict[str, list[Forecasts]] = {}
+    for fold in range(int(folds.max()) + 1):
+        out = folds[cluster] == fold
+        seen = [replace(w, part=np.full_like(w.part, 2)) if left else w for w, left in zip(parts, out, strict=True)]
+        for name, forecasts in make(seen, np.flatnonzero(out).tolist()).items():
+            rows = found.setdefault(name, list(forecasts))
+            for i in np.flatnonzero(out):
+                rows[i] = forecasts[i]
+        step(f"unseen people {fold + 1}")
+    return found
+
+
 def validate(
     protocol: StreamProtocol, records: Sequence[Any], *, horizons: tuple[int, ...] | None = None, peers: bool = True, ablations: bool = True, seed: int = 0,
-    shown_on: str = "replayed", progress: Progress | None = None, options: Mapping[str, Any] | None = None,
+    unseen: bool = False, shown_on: str = "replayed", progress: Progress | None = None, options: Mapping[str, Any] | None = None,
     clock: Callable[[], float] = _time.process_time,
 ) -> Validation:  # fmt: skip
     """Run a room's declared protocol on people.
@@ -183,6 +209,7 @@ def validate(
     peers : also train the small LSTM.
     ablations : also run the twin without logged inputs, where any are logged.
     seed : of the peers.
+    unseen : also forecast each person by what was learnt from the others only (rows *..., unseen*; their gains are over ridge, unseen).
     shown_on : *replayed* for records of real people, *simulated* for virtual ones.
     options : handed to the room's forecaster.
 
@@ -222,7 +249,7 @@ def validate(
 
     has_inputs = any(r.has_inputs for r in recordings)
     if progress is not None:
-        progress.start("validate", 2 + int(peers) + int(ablations and has_inputs))
+        progress.start("validate", 2 + int(peers) + int(ablations and has_inputs) + UNSEEN_FOLDS * int(unseen))
     found: dict[str, list[Forecasts]] = timed("baselines", lambda: baselines(parts))
     chosen = dict(options or {})
     found["twin"] = timed("twin", lambda: protocol.forecaster(recordings, parts, horizons, chosen))
@@ -233,9 +260,21 @@ def validate(
     if peers:
         found["LSTM"] = timed("LSTM", lambda: _lstm(parts, seed))
     _, cluster = np.unique([r.cluster for r in recordings], return_inverse=True)
-    base = found[BASE]
+    if unseen and cluster.max() > 0:
+
+        def others(seen: Sequence[Windows], only: Sequence[int]) -> dict[str, list[Forecasts]]:
+            return {
+                BASE + UNSEEN: baselines(seen)[BASE],
+                "twin" + UNSEEN: protocol.forecaster(recordings, seen, horizons, chosen | {"only": only}),
+            }
+
+        found |= timed("unseen people", lambda: _left_out(parts, cluster, others, lambda name: timed(name, lambda: None)))
+    elif unseen:
+        notes = [*notes, "one person only: nobody can be left out"]
     rows = tuple(
-        _row(name, j, h, forecasts, base, parts, cluster, protocol) for j, h in enumerate(horizons) for name, forecasts in found.items()
+        _row(name, j, h, forecasts, found[BASE + UNSEEN if name.endswith(UNSEEN) else BASE], parts, cluster, protocol)
+        for j, h in enumerate(horizons)
+        for name, forecasts in found.items()
     )
     alarms = {}
     if protocol.alarm is not None and protocol.alarm.within in horizons:

@@ -41,7 +41,7 @@ def forecaster(
 ) -> list[Forecasts]:
     """Forecast every window of every recording, each from what was known at its origin.
 
-    ``options["inputs"]`` false leaves meals and insulin out.
+    ``options["inputs"]`` false leaves meals and insulin out; ``options["only"]`` are the recordings whose forecasts are wanted, the others' stay zero.
     """
     if not options.get("inputs", True):
         people = [replace(p, carbohydrate=p.carbohydrate * 0, meal=p.meal * 0, insulin=p.insulin * 0) for p in people]
@@ -54,10 +54,11 @@ def forecaster(
         horizons,
         inputs=options.get("inputs", True),
     )
+    only = set(options.get("only", range(len(parts))))
     out = []
     for i, w in enumerate(parts):
         mean, quantiles = np.zeros((len(w.origin), len(horizons))), np.zeros((len(w.origin), len(horizons), 99))
-        if len(w.origin):
+        if len(w.origin) and i in only:
             for j, (d, group) in enumerate(zip(learnt[0].parts, members, strict=True)):
                 made = d.distribution(group[i])
                 mean[:, j], quantiles[:, j] = made.mean, made.quantiles
