@@ -139,7 +139,7 @@ def one_split(people: list[Person], c: dict[str, Any], seed: int) -> dict[str, A
     y = np.concatenate([v[q < 2] for v, q in zip(outcomes, parts, strict=True)])
     whole = np.isfinite(y).all(axis=1)
     weights = np.linalg.lstsq(np.c_[np.ones(whole.sum()), x[whole]], y[whole], rcond=None)[0]
-    learnt, members = learn(series, every, lags, outcomes, parts, horizons, inputs=False)
+    learnt, members = learn(series, every, lags, outcomes, parts, horizons, without=("inputs",))
     found: dict[str, Any] = {k: [] for k in ("twin", "linear", "twin unseen", "linear unseen")}
     quantiles: dict[str, list[np.ndarray]] = {"": [], " unseen": []}
     observed: dict[str, list[np.ndarray]] = {"": [], " unseen": []}

@@ -26,7 +26,7 @@ class Made:
     step: int = 5
     id: str = "r"
     cluster: str = "p"
-    has_inputs: bool = False
+    logged: frozenset[str] = frozenset()
 
 
 def with_gaps(seed=0, n=600):

@@ -40,8 +40,8 @@ class Recording(Protocol):
         ...
 
     @property
-    def has_inputs(self) -> bool:
-        """Whether anything done to the person is logged."""
+    def logged(self) -> frozenset[str]:
+        """What is known beside the readings, by name: the twin is also run without each."""
         ...
 
 
@@ -81,7 +81,8 @@ class StreamProtocol:
     ----------
     output, unit : what is forecast.
     recordings : records -> recordings on a common slot length; leaves out what is too short and says so.
-    forecaster : ``(recordings, windows, horizons, options) -> forecasts per recording``; uses, at each origin, only what was known by then.
+    forecaster : ``(recordings, windows, horizons, options) -> forecasts per recording``; uses, at each origin, only what was known by then;
+        ``options["without"]`` names what of ``Recording.logged`` it may not use, ``options["only"]`` the recordings whose forecasts are wanted.
     bands : edges of the groups of the reading at the origin in which coverage is shown.
     zones : error grids by name: ``(reference, prediction) -> zone labels``.
     """

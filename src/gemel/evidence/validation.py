@@ -207,7 +207,7 @@ def validate(
     records : patient records.
     horizons : minutes; left out, the protocol's.
     peers : also train the small LSTM.
-    ablations : also run the twin without logged inputs, where any are logged.
+    ablations : also run the twin without each of the things that are logged beside the readings.
     seed : of the peers.
     unseen : also forecast each person by what was learnt from the others only (rows *..., unseen*; their gains are over ridge, unseen).
     shown_on : *replayed* for records of real people, *simulated* for virtual ones.
@@ -247,16 +247,15 @@ def validate(
             progress.update(len(seconds), name)
         return made
 
-    has_inputs = any(r.has_inputs for r in recordings)
+    logged = sorted(set().union(*(r.logged for r in recordings))) if ablations else []
     if progress is not None:
-        progress.start("validate", 2 + int(peers) + int(ablations and has_inputs) + UNSEEN_FOLDS * int(unseen))
+        progress.start("validate", 2 + int(peers) + len(logged) + UNSEEN_FOLDS * int(unseen))
     found: dict[str, list[Forecasts]] = timed("baselines", lambda: baselines(parts))
     chosen = dict(options or {})
     found["twin"] = timed("twin", lambda: protocol.forecaster(recordings, parts, horizons, chosen))
-    if ablations and has_inputs:
-        found["twin without inputs"] = timed(
-            "twin without inputs", lambda: protocol.forecaster(recordings, parts, horizons, chosen | {"inputs": False})
-        )
+    for what in logged:
+        name = f"twin without {what}"
+        found[name] = timed(name, lambda what=what: protocol.forecaster(recordings, parts, horizons, chosen | {"without": (what,)}))
     if peers:
         found["LSTM"] = timed("LSTM", lambda: _lstm(parts, seed))
     _, cluster = np.unique([r.cluster for r in recordings], return_inverse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -67,7 +68,7 @@ class Characteristics:
     estimates: Float[np.ndarray, " replicate"]
     p_values: Float[np.ndarray, " replicate"]
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the figures without the replicates."""
         return {k: v for k, v in vars(self).items() if k not in ("estimates", "p_values")} | {"errors": dict(self.errors)}
 

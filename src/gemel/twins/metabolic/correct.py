@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from gemel.core.time import HOUR, MINUTE, local_minutes_of_day
 from gemel.engine.correction import Correction, DiscrepancySet
 from gemel.engine.discrepancy import Discrepancy, Member, Ridge
 from gemel.twins.metabolic import discrepancy as features
-from gemel.twins.metabolic import observe
+from gemel.twins.metabolic import observe, wearables
 from gemel.twins.metabolic.discrepancy import PersonSeries, held
 
 __all__ = ["HORIZONS", "correction", "corrections", "learn", "learn_alone", "member", "plain_forecasts", "recording", "slot_minutes"]
@@ -58,27 +58,29 @@ def recording(record: PatientRecord, step: int) -> PersonSeries:
             add(insulin, (start - observe.fixed("tau")) * MINUTE, amount)
     hour = local_minutes_of_day((first + np.arange(n)) * slot, record.demographics.zone) / 60.0
     person = record.demographics.traits.get("patient", record.id)
-    return PersonSeries(record.id, str(person), step, value, hour, carbohydrate, meal, insulin, first * slot)
+    watch = wearables.on_slots(record, first, n, step)
+    return PersonSeries(record.id, str(person), step, value, hour, carbohydrate, meal, insulin, first * slot, watch)
 
 
 def member(
     p: PersonSeries, origin: Int[np.ndarray, " w"], lags: Float[np.ndarray, "w lag"], outcome: Float[np.ndarray, " w"], plain: Float[np.ndarray, " w"],
-    part: Int[np.ndarray, " w"], *, level: float, horizon: int, inputs: bool = True,
+    part: Int[np.ndarray, " w"], *, level: float, horizon: int, left_out: Collection[str] = (),
 ) -> Member:  # fmt: skip
-    """Return one person's origins for one horizon, in the form of the discrepancy."""
+    """Return one person's origins for one horizon, in the form of the discrepancy, without the blocks ``left_out``."""
     table = features.blocks(p, level, horizon)
     at = {k: v[origin] for k, v in table.items()}
     scale = at.pop("scale")
-    if not inputs:
-        at = {k: v for k, v in at.items() if k not in features.INPUTS}
+    at = {k: v for k, v in at.items() if k not in left_out}
     return Member(origin, at, scale, lags[:, 0], plain, outcome, part, features.groups(lags[:, 0]))
 
 
 def learn(
     people: Sequence[PersonSeries], origins: Sequence[np.ndarray], lags: Sequence[np.ndarray], outcomes: Sequence[np.ndarray], parts: Sequence[np.ndarray],
-    horizons: tuple[int, ...], *, inputs: bool = True, until: int = 0, source: str = "",
+    horizons: tuple[int, ...], *, without: Collection[str] = (), until: int = 0, source: str = "",
 ) -> tuple[DiscrepancySet, list[list[Member]]]:  # fmt: skip
     """Learn every horizon from windows; return it with the members, horizon by horizon.
+
+    ``without`` names what is not to be used: ``inputs``, ``wearables``. Wearables that nobody wore are left out of themselves.
 
     Raises
     ------
@@ -92,9 +94,11 @@ def learn(
     plain = Ridge.of(x, y)
     level = float(x[:, 0].mean())
     made, members = [], []
+    left_out = features.INPUTS * ("inputs" in without)
+    left_out += features.WEARABLES * ("wearables" in without or all(p.watch is None for p in people))
     for j, h in enumerate(horizons):
         group = [
-            member(p, o, v, w[:, j], plain(v)[:, j], q, level=level, horizon=h, inputs=inputs)
+            member(p, o, v, w[:, j], plain(v)[:, j], q, level=level, horizon=h, left_out=left_out)
             for p, o, v, w, q in zip(people, origins, lags, outcomes, parts, strict=True)
         ]
         made.append(Discrepancy.of(group, overlap=h // step, step=step, groups=3, settings=features.settings(step)))
@@ -137,9 +141,8 @@ def _ask(record: PatientRecord, learnt: DiscrepancySet) -> tuple[PersonSeries, n
     said = np.zeros((len(origin), len(learnt.horizons), 99))
     if len(origin):
         for j, (h, d) in enumerate(zip(learnt.horizons, learnt.parts, strict=True)):
-            m = member(
-                p, origin, lags, outcome[:, j], learnt.plain(lags)[:, j], part, level=learnt.level, horizon=h, inputs="gut" in d.ridge.names
-            )
+            missing = [k for k in (*features.INPUTS, *features.WEARABLES) if k not in d.ridge.names]
+            m = member(p, origin, lags, outcome[:, j], learnt.plain(lags)[:, j], part, level=learnt.level, horizon=h, left_out=missing)
             said[:, j] = d.distribution(m).quantiles
     return p, origin, said
 

@@ -41,9 +41,10 @@ def forecaster(
 ) -> list[Forecasts]:
     """Forecast every window of every recording, each from what was known at its origin.
 
-    ``options["inputs"]`` false leaves meals and insulin out; ``options["only"]`` are the recordings whose forecasts are wanted, the others' stay zero.
+    ``options["without"]`` names what is not used (``inputs``: meals and insulin; ``wearables``); ``options["only"]`` are the recordings whose forecasts are wanted, the others' stay zero.
     """
-    if not options.get("inputs", True):
+    without = options.get("without", ())
+    if "inputs" in without:
         people = [replace(p, carbohydrate=p.carbohydrate * 0, meal=p.meal * 0, insulin=p.insulin * 0) for p in people]
     _, members = learnt = learn(
         people,
@@ -52,7 +53,7 @@ def forecaster(
         [w.outcome for w in parts],
         [w.part for w in parts],
         horizons,
-        inputs=options.get("inputs", True),
+        without=without,
     )
     only = set(options.get("only", range(len(parts))))
     out = []
