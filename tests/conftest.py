@@ -98,13 +98,15 @@ def room_of(path: Path) -> str:
 
 
 def allowed(room: str, twins: Path = TWINS) -> int | None:
-    """Return how many programs a room of ``twins/`` may compile: the sum over the twins that it registers. Other folders have no limit."""
-    manifest = twins / room.removeprefix("twins/") / "twin.toml"
-    if not room.startswith("twins/") or not manifest.is_file():
+    """Return how many programs a room of ``twins/`` may compile: the sum over the twins that it registers, those of its
+    sub-rooms included. Other folders have no limit.
+    """
+    here = twins / room.removeprefix("twins/")
+    if not room.startswith("twins/") or not (here / "twin.toml").is_file():
         return None
     from gemel.core.manifest import load_manifest
 
-    return sum(twin.max_compilations for twin in load_manifest(manifest).values())
+    return sum(twin.max_compilations for manifest in here.rglob("twin.toml") for twin in load_manifest(manifest).values())
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,10 +6,48 @@ input and not of the equations: it is constant while nothing is eaten, and :func
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-__all__ = ["appearance", "emptying_rate", "gut_flows", "meal_amount"]
+__all__ = ["Emptying", "appearance", "emptying_rate", "gut_flows", "meal_amount"]
+
+LARGEST_EXPONENT = 300.0
+"""Where an exponential is cut off, so that no product of two overflows: its logistic function is 0 there to the last bit."""
+
+
+class Emptying(eqx.Module):
+    """How the stomach empties during one meal: what does not change with its content, so that a rate costs two exponentials and one division.
+
+    Half the difference of two hyperbolic tangents is a difference of two logistic functions of the content; these are their slopes and offsets.
+    """
+
+    slope_full: Array
+    offset_full: Array
+    slope_empty: Array
+    offset_empty: Array
+    kmin: Array
+    kmax: Array
+
+    @classmethod
+    def of(cls, meal: Array, *, kmin: Array, kmax: Array, b: Array, d: Array) -> Emptying:
+        """Prepare a meal. Parameters as in :func:`emptying_rate`; without a meal both functions are equal, which leaves ``kmax``."""
+        is_meal = meal > 0.0
+        share = jnp.where(is_meal, 5.0 / jnp.where(is_meal, meal, 1.0), 0.0)
+        return cls(
+            share * (1.0 / (1.0 - b)),
+            jnp.where(is_meal, 5.0 * b * (1.0 / (1.0 - b)), 0.0),
+            share * (1.0 / d),
+            jnp.where(is_meal, 5.0, 0.0),
+            kmin,
+            kmax,
+        )
+
+    def rate(self, stomach: Array) -> Array:
+        """Return ``kgut`` (1/min) at a content of the stomach (mg)."""
+        full = jnp.exp(jnp.minimum(self.offset_full - self.slope_full * stomach, LARGEST_EXPONENT))
+        empty = jnp.exp(jnp.minimum(self.offset_empty - self.slope_empty * stomach, LARGEST_EXPONENT))
+        return self.kmax + (self.kmax - self.kmin) * (empty - full) / ((1.0 + full) * (1.0 + empty))
 
 
 def emptying_rate(stomach: Array, meal: Array, *, kmin: Array, kmax: Array, b: Array, d: Array) -> Array:
@@ -31,11 +69,7 @@ def emptying_rate(stomach: Array, meal: Array, *, kmin: Array, kmax: Array, b: A
     >>> round(float(emptying_rate(0.0, 0.0, kmin=0.008, kmax=0.0558, b=0.82, d=0.01)), 4)
     0.0558
     """
-    eaten = meal > 0.0
-    share = jnp.where(eaten, stomach / jnp.where(eaten, meal, 1.0), 0.0)
-    full = jnp.tanh(2.5 * (share - b) / (1.0 - b))
-    empty = jnp.tanh(2.5 * (share - d) / d)
-    return jnp.where(eaten, kmin + 0.5 * (kmax - kmin) * (full - empty + 2.0), kmax)
+    return Emptying.of(meal, kmin=kmin, kmax=kmax, b=b, d=d).rate(stomach)
 
 
 def gut_flows(
@@ -57,7 +91,7 @@ def gut_flows(
 
 def appearance(gut: Array, *, kabs: Array, f: Array, weight: Array) -> Array:
     """Return ``Ra``, glucose that appears in plasma, mg/kg/min: the share ``f`` of what leaves the gut, per kg of body weight."""
-    return f * kabs * gut / weight
+    return gut * (f * kabs / weight)  # what does not change over a day stands together: the compiler takes it out of the loop
 
 
 def meal_amount(meal: Array, stomach: Array, *, before: Array, eaten: Array) -> Array:

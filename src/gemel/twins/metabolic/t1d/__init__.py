@@ -1,0 +1,1 @@
+"""The UVA/Padova sub-room."""
