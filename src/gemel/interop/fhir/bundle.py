@@ -18,42 +18,22 @@ from typing import Any
 import numpy as np
 
 from gemel.core import ForecastTable, Lineage, PatientRecord, Proposal, Series, iso
-from gemel.core.code import SYSTEMS, Code
+from gemel.core.code import SYSTEMS
 from gemel.core.errors import DataError, UnitError
 from gemel.core.series import ABOVE, BELOW, PRELIMINARY
 from gemel.core.time import DAY
 from gemel.core.units import parse_unit
+from gemel.interop.fhir.cgm_guide import MEMBERS, PROFILE, RANGES, REQUIRED_MEMBERS, SENSORS
 
 __all__ = ["SUMMARY_KEYS", "result_bundle"]
 
 _Resource = dict[str, Any]
 _NAMESPACE = uuid.UUID("6f1f0d6e-2f3c-5d0a-9a41-0c5b6f7b1a70")  # fixed: the same result gets the same ids
-_PROFILE = "http://hl7.org/fhir/uv/cgm/StructureDefinition/"
 _CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
 _ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 _LOINC, _UCUM, _OWN = SYSTEMS["loinc"], SYSTEMS["ucum"], SYSTEMS["gemel"]
 _RESEARCH = "Research software: a model's output, not a medical device's. For a person's judgement, never for automatic dosing."
-_SENSOR = {
-    Code.parse("loinc:99504-3"): ("mg/dL", "mg/dl", "cgm-sensor-reading-mass-per-volume"),
-    Code.parse("loinc:105272-9"): ("mmol/L", "mmol/l", "cgm-sensor-reading-moles-per-volume"),
-}
-# key of the summary -> (LOINC, UCUM, unit as shown, profile). Codes: CGM guide 1.0.0, profiles and examples of the published version.
-_MEMBERS: dict[str, tuple[str, str, str, str]] = {
-    "mean_mg_dl": ("97507-8", "mg/dL", "mg/dl", "cgm-summary-mean-glucose-mass-per-volume"),
-    "mean_mmol_l": ("105273-7", "mmol/L", "mmol/l", "cgm-summary-mean-glucose-moles-per-volume"),
-    "gmi_percent": ("97506-0", "%", "%", "cgm-summary-gmi"),
-    "cv_percent": ("104638-2", "%", "%", "cgm-summary-coefficient-of-variation"),
-    "days_of_wear": ("104636-6", "d", "days", "cgm-summary-days-of-wear"),
-    "sensor_active_percent": ("104637-4", "%", "%", "cgm-summary-sensor-active-percentage"),
-}
-_RANGES = {
-    "very_low_percent": "104642-4",
-    "low_percent": "104641-6",
-    "in_range_percent": "97510-2",
-    "high_percent": "104640-8",
-    "very_high_percent": "104639-0",
-}
-SUMMARY_KEYS: tuple[str, ...] = (*_MEMBERS, *_RANGES, "start", "end")
+SUMMARY_KEYS: tuple[str, ...] = (*MEMBERS, *RANGES, "start", "end")
 """What a summary may hold: values as named, and ``start`` and ``end`` of its period in ns UTC (left out: first and last reading)."""
 
 
@@ -65,11 +45,11 @@ def _concept(code: str, system: str = _LOINC, text: str = "") -> _Resource:
     return {"coding": [{"system": system, "code": code}]} | ({"text": text} if text else {})
 
 
-class _Builder:
+class Builder:
     """Collects resources with stable ids and the same tags."""
 
-    def __init__(self, lineage: Lineage, simulated: bool) -> None:
-        self.seed = lineage.id
+    def __init__(self, seed: str, simulated: bool) -> None:
+        self.seed = seed
         self.entries: list[_Resource] = []
         self.meta: _Resource = {}
         if simulated:
@@ -82,18 +62,18 @@ class _Builder:
 
     def add(self, kind: str, name: str, body: _Resource, profile: str = "") -> str:
         key = str(uuid.uuid5(_NAMESPACE, f"{self.seed}/{kind}/{name}"))
-        meta = self.meta | ({"profile": [_PROFILE + profile]} if profile else {})
+        meta = self.meta | ({"profile": [PROFILE + profile]} if profile else {})
         url = f"urn:uuid:{key}"
         self.entries.append({"fullUrl": url, "resource": {"resourceType": kind, "id": key} | ({"meta": meta} if meta else {}) | body})
         return url
 
 
-def _patient(record: PatientRecord) -> _Resource:
+def patient_body(record: PatientRecord) -> _Resource:
     return {"identifier": [{"system": "urn:gemel:pseudonym", "value": record.id}], "gender": record.demographics.sex, "active": True}
 
 
-def _readings(build: _Builder, series: Series, subject: _Resource, since: int) -> list[str]:
-    unit, shown, profile = _SENSOR[series.code]
+def add_readings(build: Builder, series: Series, subject: _Resource, since: int) -> list[str]:
+    unit, shown, profile = SENSORS[series.code]
     recent = series.current()
     recent = recent.take(recent.time > since)
     values = recent.values_in(unit, analyte="glucose")
@@ -115,7 +95,7 @@ def _readings(build: _Builder, series: Series, subject: _Resource, since: int) -
     return urls
 
 
-def _summary(build: _Builder, summary: Mapping[str, Any], subject: _Resource, period: tuple[int, int]) -> str:
+def add_summary(build: Builder, summary: Mapping[str, Any], subject: _Resource, period: tuple[int, int]) -> str:
     unknown = set(summary) - set(SUMMARY_KEYS)
     if unknown:
         raise DataError(
@@ -132,18 +112,19 @@ def _summary(build: _Builder, summary: Mapping[str, Any], subject: _Resource, pe
         "effectivePeriod": {"start": iso(start)[:10], "end": iso(end)[:10]},
     }
     members = []
-    for key, (loinc, unit, shown, profile) in _MEMBERS.items():
+    for key, (loinc, unit, shown, profile) in MEMBERS.items():
         if key in summary:
             members.append(
                 build.add(
                     "Observation", key, shared | {"code": _concept(loinc), "valueQuantity": _quantity(summary[key], unit, shown)}, profile
                 )
             )
-    parts = [{"code": _concept(loinc), "valueQuantity": _quantity(summary[key], "%")} for key, loinc in _RANGES.items() if key in summary]
+    parts = [{"code": _concept(loinc), "valueQuantity": _quantity(summary[key], "%")} for key, loinc in RANGES.items() if key in summary]
     if parts:
-        complete = "cgm-summary-times-in-ranges" if len(parts) == len(_RANGES) else ""
+        complete = "cgm-summary-times-in-ranges" if len(parts) == len(RANGES) else ""
         members.append(build.add("Observation", "times-in-ranges", shared | {"code": _concept("106793-3"), "component": parts}, complete))
-    full = "cgm-summary" if len(members) >= 6 else ""
+    means = {"mean_mg_dl", "mean_mmol_l"} & set(summary)
+    full = "cgm-summary" if means and parts and len(parts) == len(RANGES) and set(REQUIRED_MEMBERS) <= set(summary) else ""
     body = shared | {"code": _concept("107931-8"), "hasMember": [{"reference": url} for url in members]}
     return build.add("Observation", "summary", body, full)
 
@@ -158,7 +139,7 @@ def _ucum(unit: str) -> str:
     return unit
 
 
-def _forecast(build: _Builder, table: ForecastTable, subject: _Resource, number: int) -> list[str]:
+def _forecast(build: Builder, table: ForecastTable, subject: _Resource, number: int) -> list[str]:
     name = f"forecast/{number}/{table.plan}"
     plan = f" under plan '{table.plan}'" if table.plan else ""
     note = [{"text": f"{_RESEARCH} Lineage {table.lineage.id}."}] + ([{"text": table.sentence}] if table.sentence else [])
@@ -218,7 +199,7 @@ def _forecast(build: _Builder, table: ForecastTable, subject: _Resource, number:
     return urls
 
 
-def _advice(build: _Builder, proposal: Proposal, subject: _Resource) -> str:
+def _advice(build: Builder, proposal: Proposal, subject: _Resource) -> str:
     note = [
         {"text": f"{_RESEARCH} Lineage {proposal.lineage.id}."},
         *({"text": f"Limit: {name}: {text}"} for name, text in proposal.limits.items()),
@@ -308,14 +289,14 @@ def result_bundle(
     ----------
     HL7 CGM guide 1.0.0: 99504-3, 105272-9 (readings), 107931-8 (summary), 106793-3 (times in ranges), 97506-0 (GMI).
     """
-    build = _Builder(lineage, simulated)
+    build = Builder(lineage.id, simulated)
     known = record.as_of(issued)
-    subject = {"reference": build.add("Patient", record.id, _patient(record))}
-    sensors = known.find_series(*_SENSOR)
-    targets = [url for series in sensors for url in _readings(build, series, subject, issued - DAY)]
+    subject = {"reference": build.add("Patient", record.id, patient_body(record))}
+    sensors = known.find_series(*SENSORS)
+    targets = [url for series in sensors for url in add_readings(build, series, subject, issued - DAY)]
     if summary:
         times = np.concatenate([series.time for series in sensors]) if sensors else np.array([issued])
-        targets.append(_summary(build, summary, subject, (int(times.min()), int(times.max()))))
+        targets.append(add_summary(build, summary, subject, (int(times.min()), int(times.max()))))
     made = [url for number, table in enumerate(forecasts) for url in _forecast(build, table, subject, number)]
     if proposal is not None:
         made.append(_advice(build, proposal, subject))

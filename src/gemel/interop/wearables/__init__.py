@@ -1,4 +1,4 @@
-"""Tables of sensors, pumps and diaries become patient records, with a report of everything that was done to them.
+"""Files of sensors, pumps and diaries become patient records, with a report of everything that was done to them.
 
 Two times stand on every fact: when it was true and, where the file says so, when it was recorded. Units stay the
 sender's. What is wrong is refused with its row, or repaired and listed: nothing is dropped in silence.
@@ -13,7 +13,24 @@ from pathlib import Path
 from gemel.core import PatientRecord
 from gemel.core.errors import DataError, FormatError
 from gemel.core.time import zone
-from gemel.interop.wearables import colas, d1namo, dexcom, generic_csv, glucose_ml, libreview, shanghai
+from gemel.interop.wearables import (
+    azt1d,
+    cgmacros,
+    colas,
+    d1namo,
+    dexcom,
+    fhir_cgm,
+    generic_csv,
+    glucose_ml,
+    hupa,
+    libreview,
+    nightscout,
+    ohio_xml,
+    open_mhealth,
+    shanghai,
+    tidepool,
+)  # fmt: skip
+from gemel.interop.wearables._merge import merge_boluses as _merge
 from gemel.interop.wearables.base import ImportReport, Layout, Options, Repair, Source, collect
 from gemel.interop.wearables.export import write_csv
 
@@ -23,8 +40,16 @@ _LAYOUTS: tuple[Layout, ...] = (
     shanghai.LAYOUT,
     dexcom.LAYOUT,
     libreview.LAYOUT,
+    fhir_cgm.LAYOUT,
+    tidepool.LAYOUT,
+    open_mhealth.LAYOUT,
+    nightscout.LAYOUT,
+    ohio_xml.LAYOUT,
     glucose_ml.LAYOUT,
     d1namo.LAYOUT,
+    hupa.LAYOUT,
+    azt1d.LAYOUT,
+    cgmacros.LAYOUT,
     colas.LAYOUT,
     generic_csv.LAYOUT,
 )
@@ -64,7 +89,7 @@ def _explain(sources: Sequence[Source], path: Path) -> DataError:
             first = decode(sources[0].read()[:_HEAD], path.name).lstrip("\ufeff").splitlines()[0]
         except FormatError as error:
             return error
-        if "," in first or ";" in first or "\t" in first:
+        if not first.lstrip().startswith(("{", "[", "<")) and any(mark in first for mark in (",", ";", "\t")):
             try:  # the generic reader names what is missing: its message is worth more than "not recognised"
                 generic_csv.LAYOUT.parse(sources, Options())
             except DataError as error:
@@ -77,6 +102,15 @@ def _explain(sources: Sequence[Source], path: Path) -> DataError:
     )
 
 
+def _merged(record: PatientRecord, report: ImportReport) -> tuple[PatientRecord, ImportReport]:
+    record, dropped = _merge(record)
+    if not dropped:
+        return record, report
+    repair = Repair(what="identical boluses within 60 s merged, as asked", count=dropped)
+    warnings = tuple(warning for warning in report.warnings if "within 60 s: both kept" not in warning)
+    return record, report.model_copy(update={"repairs": (*report.repairs, repair), "warnings": warnings})
+
+
 def _read(path: str | os.PathLike[str], format: str | None, options: Options) -> list[tuple[PatientRecord, ImportReport]]:
     place = Path(path)
     if options.tz is not None:
@@ -86,6 +120,8 @@ def _read(path: str | os.PathLike[str], format: str | None, options: Options) ->
     if not groups:
         raise _explain(sources, place)
     found = [pair for layout in _LAYOUTS if layout.name in groups for pair in layout.parse(groups[layout.name], options)]
+    if options.merge_boluses:
+        found = [_merged(record, report) for record, report in found]
     if left:
         record, report = found[0]
         found[0] = (
@@ -97,7 +133,9 @@ def _read(path: str | os.PathLike[str], format: str | None, options: Options) ->
     return found
 
 
-def read_all(path: str | os.PathLike[str], *, format: str | None = None, tz: str | None = None) -> list[tuple[PatientRecord, ImportReport]]:
+def read_all(
+    path: str | os.PathLike[str], *, format: str | None = None, tz: str | None = None, merge_boluses: bool = False
+) -> list[tuple[PatientRecord, ImportReport]]:
     """Read every person in a file, zip, gz or folder.
 
     Parameters
@@ -105,6 +143,7 @@ def read_all(path: str | os.PathLike[str], *, format: str | None = None, tz: str
     path : file, archive or folder.
     format : a name in :data:`FORMATS`; recognised from the content when left out.
     tz : IANA zone of times that carry none. Left out: the zone that the layout is known for, else UTC with a note in the report.
+    merge_boluses : drop a bolus that repeats the amount of one at most 60 s before it; left out, such pairs are only reported.
 
     Returns
     -------
@@ -115,11 +154,11 @@ def read_all(path: str | os.PathLike[str], *, format: str | None = None, tz: str
     DataError
         With what was wrong, what was seen, what was expected and what to do. Nothing is returned then.
     """
-    return _read(path, format, Options(tz=tz))
+    return _read(path, format, Options(tz=tz, merge_boluses=merge_boluses))
 
 
 def read(
-    path: str | os.PathLike[str], *, format: str | None = None, tz: str | None = None, id: str | None = None
+    path: str | os.PathLike[str], *, format: str | None = None, tz: str | None = None, id: str | None = None, merge_boluses: bool = False
 ) -> tuple[PatientRecord, ImportReport]:
     r"""Read one person.
 
@@ -129,6 +168,7 @@ def read(
     format : a name in :data:`FORMATS`; recognised from the content when left out.
     tz : IANA zone of times that carry none.
     id : the pseudonym to give to a single person; where the source holds several, which of them to take.
+    merge_boluses : drop a bolus that repeats the amount of one at most 60 s before it; left out, such pairs are only reported.
 
     Raises
     ------
@@ -144,7 +184,7 @@ def read(
     >>> record.id, report.facts
     ('p1', {'loinc:99504-3': 2, 'loinc:9059-7': 1})
     """
-    found = _read(path, format, Options(tz=tz, id=id))
+    found = _read(path, format, Options(tz=tz, id=id, merge_boluses=merge_boluses))
     if len(found) > 1:
         chosen = [pair for pair in found if pair[0].id == id]
         if len(chosen) != 1:

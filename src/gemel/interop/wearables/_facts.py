@@ -7,10 +7,31 @@ from collections.abc import Sequence
 import numpy as np
 
 from gemel.core import Code, Exposure, Quantity, Series
-from gemel.core.errors import DataError, FormatError, TimeError, UnitError, ValueRangeError
+from gemel.core.errors import DataError, FormatError
 from gemel.core.series import ABOVE, BELOW, EXACT
-from gemel.core.time import MINUTE, SECOND, iso
+from gemel.core.time import MINUTE, SECOND
 from gemel.core.units import convert
+from gemel.interop.wearables._checks import MAX_CARBOHYDRATES, check_amounts, check_glucose, check_rates, check_recorded
+from gemel.interop.wearables._codes import (
+    BASAL_UNIT,
+    CAPILLARY,
+    CARBOHYDRATES,
+    CGM,
+    ENERGY,
+    ENERGY_SPENT,
+    EXERCISE,
+    FAT,
+    FIBRE,
+    HEART_RATE,
+    INSULIN_LONG,
+    INSULIN_RAPID,
+    KETONE,
+    MEAL_UNQUANTIFIED,
+    PROTEIN,
+    SLEEP,
+    STEPS,
+    WEIGHT,
+)
 from gemel.interop.wearables._text import Table, parse_numbers
 from gemel.interop.wearables.base import Notes
 
@@ -20,10 +41,20 @@ __all__ = [
     "CARBOHYDRATES",
     "CGM",
     "ENERGY",
+    "ENERGY_SPENT",
+    "EXERCISE",
+    "FAT",
+    "FIBRE",
+    "HEART_RATE",
     "INSULIN_LONG",
     "INSULIN_RAPID",
     "KETONE",
+    "MAX_CARBOHYDRATES",
     "MEAL_UNQUANTIFIED",
+    "PROTEIN",
+    "SLEEP",
+    "STEPS",
+    "WEIGHT",
     "basal_exposures",
     "dose_exposures",
     "glucose_cells",
@@ -32,26 +63,8 @@ __all__ = [
     "plain_series",
 ]
 
-CGM = {"mg/dL": Code.parse("loinc:99504-3"), "mmol/L": Code.parse("loinc:105272-9")}
-CAPILLARY = {
-    "mg/dL": Code.parse("loinc:41653-7"),
-    "mmol/L": Code.parse("loinc:14743-9", "Glucose in capillary blood by glucometer, amount"),
-}
-KETONE = Code.parse("loinc:53060-9", "Beta hydroxybutyrate in blood, amount")
-CARBOHYDRATES = Code.parse("loinc:9059-7")
-ENERGY = Code.parse("loinc:9052-2")
-INSULIN_RAPID = Code.parse("atc:A10AB")
-INSULIN_LONG = Code.parse("atc:A10AE")
-MEAL_UNQUANTIFIED = Code.parse("gemel:meal-unquantified")
-BASAL_UNIT = "[iU]/h"
-
-MAX_CARBOHYDRATES = 200.0  # g at once; above it a typing error or a day's sum is likelier than a meal
-_BASAL_RANGE = (0.005, 30.0)  # U/h; outside it the rate is likelier in U/min (or in mU/h)
-_MAX_DOSE = 150.0  # U at once: five times a large dose
 _SAME_BOLUS = 60 * SECOND
 _WORDS = {"low": BELOW, "lo": BELOW, "below": BELOW, "high": ABOVE, "hi": ABOVE, "above": ABOVE}
-_MEDIAN_LIMIT = {"mg/dL": ("below", 30.0, "mmol/L"), "mmol/L": ("above", 35.0, "mg/dL")}
-_POSSIBLE = {"mg/dL": 1000.0, "mmol/L": 55.5}
 
 
 def glucose_cells(
@@ -102,32 +115,7 @@ def glucose_cells(
             notes.repair(
                 f"{word} kept as censored {'below' if side == BELOW else 'above'} {limits[side]:g} {unit}", len(hits), table.row(hits[0])
             )
-    nothing = np.flatnonzero(values <= 0)
-    if len(nothing):
-        notes.repair("glucose of zero or less taken as missing", len(nothing), table.row(nothing[0]))
-        values[nothing] = np.nan
-    infinite = np.flatnonzero(np.isinf(values))
-    measured = values[(censored == EXACT) & np.isfinite(values)]
-    if len(measured):
-        side, limit, other = _MEDIAN_LIMIT[unit]
-        column = "glucose_mmol_l" if other == "mmol/L" else "glucose_mg_dl"
-        median = float(np.median(measured))
-        if (median < limit) if side == "below" else (median > limit):
-            raise UnitError(
-                f"glucose in a {unit} column of {name} looks like {other}",
-                seen=f"median {median:.1f} {unit}",
-                expected=f"a median {'above' if side == 'below' else 'below'} {limit:g} {unit}",
-                fix=f"name the column by its true unit ({column}); nothing was converted",
-            )
-    bad = np.flatnonzero(values > _POSSIBLE[unit])
-    bad = bad if len(bad) else infinite
-    if len(bad):
-        raise ValueRangeError(
-            f"impossible glucose in row {table.row(bad[0])} of {name}",
-            seen=f"{values[bad[0]]:g} {unit}",
-            expected=f"at most {_POSSIBLE[unit]:g} {unit}",
-            fix="correct the row or the unit",
-        )
+    check_glucose(values, censored, unit, table.row, name, notes)
     return values, censored
 
 
@@ -151,18 +139,6 @@ def limit_hits(values: np.ndarray, censored: np.ndarray, notes: Notes, *, lows: 
             if hits.any():
                 notes.repair(f"readings at the sensor's limit of {edge:g} kept as censored there", int(hits.sum()))
     return out
-
-
-def _check_recorded(time: np.ndarray, recorded: np.ndarray, rows: np.ndarray, name: str) -> None:
-    ahead = np.flatnonzero(time - recorded > 2 * MINUTE)
-    if len(ahead):
-        index = ahead[0]
-        raise TimeError(
-            f"row {rows[index]} of {name} was recorded before it was true ({len(ahead)} such rows)",
-            seen=f"time {iso(int(time[index]))}, recorded {iso(int(recorded[index]))}",
-            expected="recorded at or after time (2 min of clock difference allowed)",
-            fix="correct the clock or the zone of one of the two columns, or drop 'recorded'",
-        )
 
 
 def _once(time: np.ndarray, value: np.ndarray, recorded: np.ndarray, rows: np.ndarray, what: str, notes: Notes) -> np.ndarray:
@@ -206,15 +182,17 @@ def glucose_series(
     name: str,
     notes: Notes,
     gaps: bool = True,
+    status: np.ndarray | None = None,
 ) -> Series | None:
     """Build one series out of the rows that have a value; says about order, duplicates and gaps. None when no row has one."""
     has = np.isfinite(values)
     if not has.any():
         return None
-    time, values, censored, recorded, rows = time[has], values[has], censored[has], recorded[has], rows[has]
-    _check_recorded(time, recorded, rows, name)
+    states = np.zeros(len(time), np.uint8) if status is None else status
+    time, values, censored, recorded, rows, states = time[has], values[has], censored[has], recorded[has], rows[has], states[has]
+    check_recorded(time, recorded, rows, name)
     kept = _once(time, values, recorded, rows, "glucose" if gaps else str(code), notes)
-    time, values, censored, recorded = time[kept], values[kept], censored[kept], recorded[kept]
+    time, values, censored, recorded, states = time[kept], values[kept], censored[kept], recorded[kept], states[kept]
     if gaps and len(time) > 2:
         steps = np.diff(time) / MINUTE
         typical = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
@@ -227,7 +205,7 @@ def glucose_series(
         time=time,
         value=values,
         recorded=np.maximum(recorded, time),
-        status=np.zeros(len(time), np.uint8),
+        status=states,
         censored=censored,
         source=source,
     )
@@ -261,31 +239,12 @@ def dose_exposures(
     ValueRangeError
         For a negative amount, more than 200 g of carbohydrate or more than 150 U of insulin at once.
     """
-    negative = np.flatnonzero(amounts < 0)
-    if len(negative):
-        raise ValueRangeError(
-            f"negative {code.display or code} in row {rows[negative[0]]} of {name}",
-            seen=f"{amounts[negative[0]]:g} {unit}",
-            expected="0 or more",
-            fix="correct the row",
-        )
-    limit, advice = {
-        CARBOHYDRATES: (MAX_CARBOHYDRATES, "split the meal into its parts, or correct the row"),
-        ENERGY: (10_000.0, "check the unit (kcal, not J)"),
-    }.get(code, (_MAX_DOSE, "correct the row, or its unit"))
-    much = np.flatnonzero(amounts > limit)
-    if len(much):
-        raise ValueRangeError(
-            f"too much at once in row {rows[much[0]]} of {name}: {code.display or code}",
-            seen=f"{amounts[much[0]]:g} {unit}",
-            expected=f"at most {limit:g} {unit}",
-            fix=advice,
-        )
+    check_amounts(amounts, rows, code=code, unit=unit, name=name)
     has = np.flatnonzero(amounts > 0)
     if not len(has):
         return []
     time, amounts, recorded, rows = time[has], amounts[has], recorded[has], rows[has]
-    _check_recorded(time, recorded, rows, name)
+    check_recorded(time, recorded, rows, name)
     kept = _once(time, amounts, recorded, rows, code.display or str(code), notes)
     time, amounts, recorded = time[kept], amounts[kept], recorded[kept]
     if unit == "[iU]":
@@ -328,19 +287,12 @@ def basal_exposures(
     UnitError
         When a rate looks like U/min.
     """
-    bad = np.flatnonzero((rates < 0) | (rates > _BASAL_RANGE[1]) | ((rates > 0) & (rates < _BASAL_RANGE[0])))
-    if len(bad):
-        raise UnitError(
-            f"basal rate in row {rows[bad[0]]} of {name} does not look like U/h",
-            seen=f"{rates[bad[0]]:g} U/h",
-            expected=f"0, or {_BASAL_RANGE[0]:g} to {_BASAL_RANGE[1]:g} U/h",
-            fix="U/min or mU/h? convert the column to U/h",
-        )
+    check_rates(rates, rows, name)
     has = np.flatnonzero(np.isfinite(rates))
     if not len(has) or not (rates[has] > 0).any():
         return []
     time, rates, recorded, rows = time[has], rates[has], recorded[has], rows[has]
-    _check_recorded(time, recorded, rows, name)
+    check_recorded(time, recorded, rows, name)
     kept = _once(time, rates, recorded, rows, "basal rate", notes)
     time, rates, recorded = time[kept], rates[kept], recorded[kept]
     change = np.append(True, np.diff(rates) != 0) if longest is None else np.ones(len(rates), bool)

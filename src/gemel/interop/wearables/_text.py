@@ -53,6 +53,8 @@ def decode(raw: bytes, name: str, notes: Notes | None = None) -> str:
                 raise FormatError(
                     f"{name} is not text", seen="a byte order mark and unreadable bytes", expected="UTF-8", fix="save the file as UTF-8 CSV"
                 ) from error
+            if not text.strip("\ufeff\x00 \t\r\n"):
+                raise FormatError(f"{name} is empty", expected="a header line and rows", fix="export the file again")
             if notes:
                 notes.repair(f"byte order mark removed ({encoding})", 1, 1)
             return text

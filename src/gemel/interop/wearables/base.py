@@ -141,6 +141,7 @@ class Options:
 
     tz: str | None = None
     id: str | None = None
+    merge_boluses: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class Source:
     def stem(self) -> str:
         """File name without folders and endings."""
         name = self.name.rsplit("/", 1)[-1]
-        for ending in (".gz", ".csv", ".tsv", ".txt", ".xls", ".xlsx"):
+        for ending in (".gz", ".csv", ".tsv", ".txt", ".xls", ".xlsx", ".json", ".ndjson", ".xml"):
             if name.lower().endswith(ending):
                 name = name[: -len(ending)]
         return name
