@@ -14,7 +14,17 @@ from gemel.core.errors import DatasetError
 from gemel.interop.wearables import FORMATS
 from gemel.platform import datasets
 
-SPDX = {"MIT", "CC-BY-4.0", "CC-BY-SA-4.0", "CC0-1.0", "BSD-3-Clause", "GPL-2.0-or-later", "public domain (17 USC 105)"}
+SPDX = {
+    "MIT",
+    "CC-BY-4.0",
+    "CC-BY-SA-4.0",
+    "CC-BY-NC-SA-4.0",
+    "LicenseRef-OhioT1DM",
+    "CC0-1.0",
+    "BSD-3-Clause",
+    "GPL-2.0-or-later",
+    "public domain (17 USC 105)",
+}
 
 
 @pytest.fixture
@@ -149,8 +159,26 @@ def test_the_list_is_complete_and_well_formed():
             assert "raw.githubusercontent.com" not in file.url or re.search(r"/[0-9a-f]{40}/", file.url)  # pinned
 
 
+def test_a_set_that_only_its_publisher_gives_is_found_where_its_user_puts_it(tmp_path):
+    place = environment(tmp_path)
+    dropped = [d.name for d in datasets.listing() if not d.files]
+    assert "ohiot1dm" in dropped
+    for name in dropped:
+        assert not datasets.available(name, environ=place)
+        assert set(datasets.verify(name, environ=place).values()) == {"missing"}
+        with pytest.raises(DatasetError, match="only its publisher gives it"):
+            datasets.resolve(name, environ=place, fetch=lambda url: pytest.fail(f"fetched {url}"))
+    folder = tmp_path / "data" / "metabolic" / "ohiot1dm"
+    folder.mkdir(parents=True)
+    assert not datasets.available("ohiot1dm", environ=place)  # an empty folder is nothing
+    (folder / "540-ws-training.xml").write_text("<patient/>")
+    place = {**place, "GEMEL_DATA": str(tmp_path / "data")}
+    assert datasets.resolve("ohiot1dm", environ=place) == folder
+    assert set(datasets.verify("ohiot1dm", environ=place).values()) == {"here, without a listed hash"}
+
+
 @pytest.mark.data
-@pytest.mark.parametrize("name", [d.name for d in datasets.listing()])
+@pytest.mark.parametrize("name", [d.name for d in datasets.listing() if d.files])
 def test_our_copy_is_the_listed_one(name):
     require_dataset(name)
     assert set(datasets.verify(name, environ=data_environment()).values()) == {"ok"}

@@ -14,18 +14,30 @@ from gemel.cli.records import format_options, known_until, people
 __all__ = ["data", "import_"]
 
 
-@click.command("import")
+@click.command(
+    "import",
+    epilog="Layouts: fhir-cgm, nightscout, tidepool, open-mhealth, dexcom, libreview, generic, shanghai, d1namo, colas, glucose-ml, ohio, hupa, "
+    "azt1d, cgmacros.",
+)
 @click.argument("source", type=FilePath)
 @format_options
+@click.option("--merge-boluses", is_flag=True, help="Drop a bolus that repeats one at most 60 s before it; else such pairs are reported.")
 @click.option("--db", type=FilePath, help="Append the facts to this store; a new one is made. What is already there enters once.")
 @click.option("-o", "--output", type=FilePath, help="Write the generic table: a .csv, or for several people a folder.")
 @as_json
 @common
 def import_(
-    source: Path, format_: str | None, tz: str | None, person: str | None, db: Path | None, output: Path | None, json_: bool
+    source: Path,
+    format_: str | None,
+    tz: str | None,
+    person: str | None,
+    merge_boluses: bool,
+    db: Path | None,
+    output: Path | None,
+    json_: bool,
 ) -> int:
     """Read SOURCE and print, for every person, everything that was read, put right, left out or not understood."""
-    found = people(source, format=format_, tz=tz, person=person)
+    found = people(source, format=format_, tz=tz, person=person, merge_boluses=merge_boluses)
     if output is not None and len(found) > 1 and output.suffix.lower() == ".csv":
         raise click.UsageError(f"{source} holds {len(found)} people: name a folder with -o")
     added: dict[str, int] = {}
@@ -146,14 +158,14 @@ def path(name: str, json_: bool) -> int:
 @as_json
 @common
 def verify(names: tuple[str, ...], json_: bool) -> int:
-    """Check the hash of every file, of every data set or of those named. Exit code 1: one is changed; 4: one is missing."""
+    """Check the hash of every file, of every data set that has listed files or of those named. Exit code 1: one is changed; 4: one is missing."""
     from gemel.platform import datasets
 
-    chosen = [_known(name) for name in names] or [d.name for d in datasets.listing()]
+    chosen = [_known(name) for name in names] or [d.name for d in datasets.listing() if d.files]
     found = {name: datasets.verify(name) for name in chosen}
     if json_:
         print_json({"datasets": found})
     else:
         print_table("", ("data set", "file", ""), [(name, file, state) for name, files in found.items() for file, state in files.items()])
     states = {state for files in found.values() for state in files.values()}
-    return 1 if states - {"ok", "missing"} else 4 if "missing" in states else 0
+    return 1 if states - {"ok", "missing", datasets.UNLISTED} else 4 if "missing" in states else 0

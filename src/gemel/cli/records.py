@@ -1,21 +1,26 @@
-"""Where records come from: a table, a zip, a folder of people, or a store."""
+"""Where records come from: a file, a zip, a folder of people, or a store; and where they go: ``gemel export``."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
-from gemel.cli.options import existing
+from gemel.cli.options import FilePath, as_json, common, existing
+from gemel.cli.output import echo, print_json
 
 if TYPE_CHECKING:
     from gemel.core.record import PatientRecord
     from gemel.interop.wearables import ImportReport
 
-__all__ = ["format_options", "instant", "is_store", "known_until", "one_person", "people"]
+__all__ = ["EXPORTS", "export", "format_options", "instant", "is_store", "known_until", "one_person", "people"]
 
 _SQLITE = b"SQLite format 3\0"
+EXPORTS = ("csv", "nightscout", "tidepool", "open-mhealth", "fhir-cgm")
+"""Names of :data:`gemel.interop.wearables.EXPORTS`, here so that ``--help`` need not load it."""
 
 
 def format_options(function):
@@ -38,7 +43,7 @@ def is_store(path: Path) -> bool:
 
 
 def people(
-    path: Path, *, format: str | None = None, tz: str | None = None, person: str | None = None
+    path: Path, *, format: str | None = None, tz: str | None = None, person: str | None = None, merge_boluses: bool = False
 ) -> list[tuple[PatientRecord, ImportReport | None]]:
     """Return every person at a path with the report of the import; from a store there is none.
 
@@ -59,7 +64,7 @@ def people(
     else:
         from gemel.interop.wearables import read_all
 
-        found = list(read_all(path, format=format, tz=tz))
+        found = list(read_all(path, format=format, tz=tz, merge_boluses=merge_boluses))
         if person is not None and len(found) == 1:
             record, report = found[0]
             found = [(record if record.id == person else record.model_copy(update={"id": person}), report)]
@@ -123,3 +128,52 @@ def instant(text: str | None, record: PatientRecord, tz: str | None) -> int:
         if text is None
         else to_ns(text, tz=tz or (record.demographics.zone if record.demographics.zone != "UTC" else None))
     )
+
+
+def _summary(record: PatientRecord) -> dict[str, float]:
+    """Return the consensus metrics of a record, without those that it is too short for."""
+    from gemel.twins.metabolic.metrics import summary
+
+    return {key: value for key, value in summary(record).items() if not isinstance(value, float) or math.isfinite(value)}
+
+
+@click.command()
+@click.argument("record", type=FilePath)
+@click.option("--format", "format_", type=click.Choice(EXPORTS), default="csv", show_default=True, help="What to write.")
+@click.option("-o", "--output", type=FilePath, required=True, help="The file; for several people a folder.")
+@click.option("--from", "layout", metavar="NAME", help="Layout of RECORD; recognised from the content when left out.")
+@click.option("--tz", metavar="ZONE", help="Time zone of times that carry none, such as Europe/Berlin.")
+@click.option("--id", "person", metavar="PERSON", help="Which person, where the source holds several; else the pseudonym to give.")
+@click.option("--summary", is_flag=True, help="With fhir-cgm: add mean, times in ranges, GMI and the other consensus metrics.")
+@as_json
+@common
+def export(
+    record: Path, format_: str, output: Path, layout: str | None, tz: str | None, person: str | None, summary: bool, json_: bool
+) -> int:
+    """Write RECORD (a file, folder or store) in another format, and say what that has no place for.
+
+    Formats: csv (the generic table), nightscout, tidepool, open-mhealth, fhir-cgm (the transaction of the HL7 CGM guide).
+    """
+    from gemel.interop.wearables import write
+
+    if summary and format_ != "fhir-cgm":
+        raise click.UsageError(f"--summary belongs to fhir-cgm; {format_} holds none")
+    found = people(record, format=layout, tz=tz, person=person)
+    ending = "csv" if format_ == "csv" else "json"
+    if len(found) > 1:
+        if output.suffix:
+            raise click.UsageError(f"{record} holds {len(found)} people: name a folder with -o, or one of them with --id")
+        output.mkdir(parents=True, exist_ok=True)
+    told = []
+    for one, _ in found:
+        place = output / f"{quote(one.id, safe='')}.{ending}" if len(found) > 1 else output
+        left = write(one, place, format=format_, summary=_summary(one) if summary else None)
+        told.append({"patient": one.id, "file": str(place), "format": format_, "not_in_file": list(left)})
+    if json_:
+        print_json({"people": told})
+        return 0
+    for line in told:
+        echo(f"{line['patient']}: written as {format_}: {line['file']}")
+        for what in line["not_in_file"]:
+            echo(f"  not in the file: {what}")
+    return 0

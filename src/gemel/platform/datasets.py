@@ -25,9 +25,11 @@ from pydantic import BaseModel, ConfigDict
 
 from gemel.core.errors import DatasetError
 
-__all__ = ["Dataset", "DatasetFile", "available", "listing", "resolve", "verify"]
+__all__ = ["UNLISTED", "Dataset", "DatasetFile", "available", "listing", "resolve", "verify"]
 
 ENVIRONMENT = "GEMEL_DATA"
+UNLISTED = "here, without a listed hash"
+"""State of a set that only its publisher gives."""
 _TIMEOUT_S = 60.0
 _MAX_BYTES = 1 << 30
 Download = Callable[[str], bytes]
@@ -59,7 +61,8 @@ class Dataset(_Frozen):
     validates : what it is used for.
     format : importer in :data:`gemel.interop.wearables.FORMATS`, or empty.
     main : the file or folder that :func:`resolve` returns, below the data folder.
-    files : with hashes.
+    files : with hashes. Empty for a set that nobody may pass on and whose files we have not seen: its user puts it into the folder ``main`` below
+        ``$GEMEL_DATA``, nothing is fetched and no hash is checked.
     """
 
     name: str
@@ -141,12 +144,21 @@ def _fault(file: DatasetFile, root: Path) -> str:
     )
 
 
+def _faults(dataset: Dataset, root: Path) -> dict[str, str]:
+    """What is wrong with the files of a data set below one root; empty when nothing is."""
+    if dataset.files:
+        return {file.path: fault for file in dataset.files if (fault := _fault(file, root))}
+    place = root / dataset.main
+    return {} if place.is_file() or (place.is_dir() and any(place.iterdir())) else {dataset.main: "missing"}
+
+
 def verify(name: str, *, environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Check every file of a data set where it was found first.
 
     Returns
     -------
-    path below the data folder -> ``ok``, ``missing`` or what else is wrong. Nothing is downloaded.
+    path below the data folder -> ``ok``, ``missing`` or what else is wrong. Nothing is downloaded. A set without listed files is never ``ok``: there
+    is no hash to say so.
 
     Raises
     ------
@@ -156,6 +168,9 @@ def verify(name: str, *, environ: Mapping[str, str] | None = None) -> dict[str, 
     dataset = _dataset(name)
     environ = os.environ if environ is None else environ
     roots = [root for _, root in _roots(environ)]
+    if not dataset.files:
+        here = any(not _faults(dataset, root) for root in roots)
+        return {dataset.main: UNLISTED if here else "missing"}
     root = next((r for r in roots if any((r / file.path).exists() for file in dataset.files)), roots[-1])
     return {file.path: _fault(file, root) or "ok" for file in dataset.files}
 
@@ -163,7 +178,7 @@ def verify(name: str, *, environ: Mapping[str, str] | None = None) -> dict[str, 
 def available(name: str, *, environ: Mapping[str, str] | None = None) -> bool:
     """Say whether a data set lies here, complete and unchanged. Nothing is downloaded."""
     dataset = _dataset(name)
-    return any(not any(_fault(file, root) for file in dataset.files) for _, root in _roots(os.environ if environ is None else environ))
+    return any(not _faults(dataset, root) for _, root in _roots(os.environ if environ is None else environ))
 
 
 def _fetch(url: str) -> bytes:
@@ -258,7 +273,7 @@ def resolve(name: str, *, environ: Mapping[str, str] | None = None, download: bo
     environ = os.environ if environ is None else environ
     tried = []
     for label, root in _roots(environ):
-        faults = {file.path: fault for file in dataset.files if (fault := _fault(file, root))}
+        faults = _faults(dataset, root)
         if not faults:
             return root / dataset.main
         changed = {path: fault for path, fault in faults.items() if fault != "missing"}
@@ -270,9 +285,16 @@ def resolve(name: str, *, environ: Mapping[str, str] | None = None, download: bo
                 expected="the listed sha256",
                 fix="replace it by the original, or give your own data a path of its own",
             )
-        tried.append(f"{label} ({root}): {len(faults)} of {len(dataset.files)} file(s) missing")
+        tried.append(f"{label} ({root}): {len(faults)} of {max(len(dataset.files), 1)} file(s) missing")
     if not environ.get(ENVIRONMENT):
         tried.insert(0, f"${ENVIRONMENT} is not set")
+    if not dataset.files:
+        raise DatasetError(
+            f"data set {name!r} is not here, and only its publisher gives it",
+            seen="; ".join(tried),
+            expected=dataset.main,
+            fix=f"get {dataset.title} from {dataset.url} and put it into {dataset.main} below ${ENVIRONMENT}. {dataset.note}".strip(),
+        )
     if not download:
         raise DatasetError(
             f"data set {name!r} is not here",

@@ -7,8 +7,9 @@ sender's. What is wrong is refused with its row, or repaired and listed: nothing
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gemel.core import PatientRecord
 from gemel.core.errors import DataError, FormatError
@@ -33,8 +34,25 @@ from gemel.interop.wearables import (
 from gemel.interop.wearables._merge import merge_boluses as _merge
 from gemel.interop.wearables.base import ImportReport, Layout, Options, Repair, Source, collect
 from gemel.interop.wearables.export import write_csv
+from gemel.interop.wearables.write_fhir_cgm import write_fhir_cgm
+from gemel.interop.wearables.write_nightscout import write_nightscout
+from gemel.interop.wearables.write_open_mhealth import write_open_mhealth
+from gemel.interop.wearables.write_tidepool import write_tidepool
 
-__all__ = ["FORMATS", "ImportReport", "Repair", "read", "read_all", "write_csv"]
+__all__ = [
+    "EXPORTS",
+    "FORMATS",
+    "ImportReport",
+    "Repair",
+    "read",
+    "read_all",
+    "write",
+    "write_csv",
+    "write_fhir_cgm",
+    "write_nightscout",
+    "write_open_mhealth",
+    "write_tidepool",
+]
 
 _LAYOUTS: tuple[Layout, ...] = (
     shanghai.LAYOUT,
@@ -55,6 +73,15 @@ _LAYOUTS: tuple[Layout, ...] = (
 )
 FORMATS: dict[str, str] = {layout.name: layout.title for layout in _LAYOUTS}
 """Every layout that can be read: name -> what it is. Without ``format`` they are tried in this order."""
+
+EXPORTS: dict[str, str] = {
+    "csv": "the generic table",
+    "nightscout": "Nightscout: a .json with entries, treatments and profile, or a folder of the three",
+    "tidepool": "Tidepool's JSON",
+    "open-mhealth": "Open mHealth data points",
+    "fhir-cgm": "FHIR R4 transaction of the HL7 CGM guide 1.0.0",
+}
+"""Every format that can be written: name -> what it is."""
 
 _HEAD = 65536
 
@@ -198,3 +225,33 @@ def read(
         return chosen[0]
     record, report = found[0]
     return (record if id is None or record.id == id else record.model_copy(update={"id": id})), report
+
+
+def write(record: PatientRecord, path: str | os.PathLike[str], *, format: str, summary: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    """Write a record in one of the formats of :data:`EXPORTS`.
+
+    Parameters
+    ----------
+    path : the file (for Nightscout also a folder); replaced only when the whole of it is written.
+    format : a name in :data:`EXPORTS`.
+    summary : of sensor glucose, for ``fhir-cgm`` alone; see :func:`gemel.interop.fhir.submission_bundle`.
+
+    Returns
+    -------
+    What the format has no place for, with counts: nothing is left out in silence.
+
+    Raises
+    ------
+    FormatError
+        For an unknown format, or a summary where none is written.
+    DataError
+        When the record lacks what the format needs, or the file cannot be written.
+    """
+    writers = {"csv": write_csv, "nightscout": write_nightscout, "tidepool": write_tidepool, "open-mhealth": write_open_mhealth}
+    if format == "fhir-cgm":
+        return write_fhir_cgm(record, path, summary=summary)
+    if format not in writers:
+        raise FormatError(f"unknown format {format!r}", expected=f"one of {', '.join(EXPORTS)}", fix="choose one of them")
+    if summary is not None:
+        raise FormatError(f"format {format!r} holds no summary", expected="fhir-cgm", fix="leave the summary out")
+    return writers[format](record, path)

@@ -92,8 +92,9 @@ class _Reader:
 
     def __init__(self, events: Events) -> None:
         self.events, self.name, self.notes = events, events.name, events.notes
+        self.source = ""  # of the data point at hand: two devices are two series
 
-    def read(self, body: Item, row: int, recorded: int | None, tz: str | None) -> None:
+    def read(self, body: Item, row: int, recorded: int | None, tz: str | None, schema: str = "") -> None:
         kinds = {
             "blood_glucose": self._glucose,
             "heart_rate": self._heart_rate,
@@ -104,7 +105,7 @@ class _Reader:
             "body_weight": self._weight,
             "activity_name": self._activity,
         }
-        key = next((key for key in kinds if key in body), "")
+        key = next((key for key in kinds if key in body), "is_main_sleep" if schema == "sleep-episode" else "")
         if not key:
             named = next((k for k in body if k not in ("effective_time_frame", "descriptive_statistic", "user_notes")), "nothing")
             self.notes.ignore(f"body {str(named)[:40]!r}")
@@ -127,14 +128,14 @@ class _Reader:
             self.notes.unclear(f"glucose of specimen {specimen[:30] or 'not stated'!r}")
             return
         code = SPECIMENS[specimen][unit]
-        source = "" if specimen == "interstitial fluid" else f"{self.events.origin}:meter"
+        source = self.source or ("" if specimen == "interstitial fluid" else f"{self.events.origin}:meter")
         self.events.reading(code, unit, frame[1], value, row=row, recorded=recorded, source=source)
         if text(body, "temporal_relationship_to_meal"):
             self.notes.ignore("temporal_relationship_to_meal: kept at the source, the time of the meal itself is what counts here")
 
     def _heart_rate(self, body: Item, frame: tuple[int, int], row: int, recorded: int | None) -> None:
         value, _ = _known_unit({"beats/min": "/min"}, body["heart_rate"], self.name, row, "heart_rate")
-        self.events.reading(facts.HEART_RATE, "/min", frame[1], value, row=row, recorded=recorded)
+        self.events.reading(facts.HEART_RATE, "/min", frame[1], value, row=row, recorded=recorded, source=self.source)
 
     def _steps(self, body: Item, frame: tuple[int, int], row: int, recorded: int | None) -> None:
         given = body["step_count"]
@@ -142,7 +143,7 @@ class _Reader:
             value, _ = _known_unit({"steps": "{steps}"}, given, self.name, row, "step_count")
         else:  # version 1.0 writes a bare count, which is its own unit
             value = number(body, "step_count", self.name, row) or 0.0
-        self.events.reading(facts.STEPS, "{steps}", frame[1], value, row=row, recorded=recorded)
+        self.events.reading(facts.STEPS, "{steps}", frame[1], value, row=row, recorded=recorded, source=self.source)
 
     def _sleep(self, body: Item, frame: tuple[int, int], row: int, recorded: int | None) -> None:
         key = next((key for key in ("sleep_duration", "total_sleep_time") if key in body), "")
@@ -157,7 +158,7 @@ class _Reader:
 
     def _weight(self, body: Item, frame: tuple[int, int], row: int, recorded: int | None) -> None:
         value, unit = _known_unit(_MASSES, body["body_weight"], self.name, row, "body_weight")
-        self.events.reading(facts.WEIGHT, "kg", frame[1], convert(value, unit, "kg"), row=row, recorded=recorded)
+        self.events.reading(facts.WEIGHT, "kg", frame[1], convert(value, unit, "kg"), row=row, recorded=recorded, source=self.source)
 
     def _activity(self, body: Item, frame: tuple[int, int], row: int, recorded: int | None) -> None:
         note = " ".join(part for part in (text(body, "activity_name")[:40], text(body, "reported_activity_intensity")[:20]) if part)
@@ -167,7 +168,7 @@ class _Reader:
             self._steps({"step_count": moved}, frame, row, recorded)
         if body.get("kcal_burned") is not None:
             energy, _ = _known_unit({"kcal": "kcal"}, body["kcal_burned"], self.name, row, "kcal_burned")
-            self.events.reading(facts.ENERGY_SPENT, "kcal", frame[1], energy, row=row, recorded=recorded)
+            self.events.reading(facts.ENERGY_SPENT, "kcal", frame[1], energy, row=row, recorded=recorded, source=self.source)
 
 
 def _people(sources: Sequence[Source]) -> dict[str, list[tuple[str, int, Item, Item]]]:
@@ -195,7 +196,11 @@ def _parse(sources: Sequence[Source], options: Options) -> Parsed:
             events.name = reader.name = file
             created = header.get("creation_date_time")
             recorded = None if created is None else moment(created, file, row, tz=options.tz)
-            reader.read(body, row, recorded, options.tz)
+            schema = header.get("schema_id")
+            provenance = header.get("acquisition_provenance")
+            named = text(provenance, "source_name")[:40] if isinstance(provenance, dict) else ""
+            reader.source = f"open-mhealth:{named}" if named else ""
+            reader.read(body, row, recorded, options.tz, text(schema, "name") if isinstance(schema, dict) else "")
         events.name = name
         found: list[Fact] = events.facts()
         if not found:
