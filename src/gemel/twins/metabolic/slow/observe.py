@@ -18,7 +18,8 @@ from gemel.core.units import is_convertible
 from gemel.engine.data import Dataset
 from gemel.engine.model import Domain, Observed
 from gemel.engine.plan import Plan
-from gemel.twins.metabolic.slow.priors import DAILY_DOSE, DRUGS, fixed
+from gemel.twins.metabolic._daily_dose import DAILY_DOSE
+from gemel.twins.metabolic.slow.priors import DRUGS, fixed
 
 if TYPE_CHECKING:
     from gemel.twins.metabolic.slow.model import SlowModel

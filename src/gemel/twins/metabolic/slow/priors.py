@@ -16,7 +16,7 @@ import numpy as np
 from gemel.engine.prior import ASSUMED, Parameter, Prior
 from gemel.engine.transform import Identity, Log
 
-__all__ = ["CONSTANTS", "DAILY_DOSE", "DRUGS", "Constant", "Drug", "fixed", "person_prior"]
+__all__ = ["CONSTANTS", "DRUGS", "Constant", "Drug", "fixed", "person_prior"]
 
 HALL = "doi:10.1016/S0140-6736(11)60812-X, as in the R package bw"
 TOPP = "doi:10.1006/jtbi.2000.2150"
@@ -113,13 +113,6 @@ DRUGS: dict[str, Drug] = {
     "gliflozin": Drug(("A10BK",), effectiveness=0.9, energy=-70.0),
 }
 """Classes that have a mapping; each is a channel of the plan, in days of the defined daily dose."""
-
-DAILY_DOSE: dict[str, float] = {
-    "A10BA02": 2000.0, "A10BF01": 300.0, "A10BF02": 300.0, "A10BF03": 0.6, "A10BB01": 7.0, "A10BB07": 10.0, "A10BB08": 60.0, "A10BB09": 60.0,
-    "A10BB12": 2.0, "A10BX02": 4.0, "A10BX03": 360.0, "A10BG03": 30.0, "A10BH01": 100.0, "A10BH02": 100.0, "A10BH03": 5.0, "A10BH04": 25.0,
-    "A10BH05": 5.0, "A10BJ01": 0.015, "A10BJ02": 1.5, "A10BJ05": 0.16, "A10BJ06": 0.11, "A10BK01": 10.0, "A10BK02": 200.0, "A10BK03": 17.5,
-}  # fmt: skip
-"""Defined daily doses, mg (WHO Collaborating Centre for Drug Statistics Methodology, ATC/DDD index; semaglutide injected)."""
 
 
 def fixed(name: str) -> float:

@@ -1,0 +1,12 @@
+"""Defined daily doses of glucose-lowering drugs: what turns milligrams into days of a usual dose. Shared by the twins in which drugs act by class."""
+
+from __future__ import annotations
+
+__all__ = ["DAILY_DOSE"]
+
+DAILY_DOSE: dict[str, float] = {
+    "A10BA02": 2000.0, "A10BF01": 300.0, "A10BF02": 300.0, "A10BF03": 0.6, "A10BB01": 7.0, "A10BB07": 10.0, "A10BB08": 60.0, "A10BB09": 60.0,
+    "A10BB12": 2.0, "A10BX02": 4.0, "A10BX03": 360.0, "A10BG03": 30.0, "A10BH01": 100.0, "A10BH02": 100.0, "A10BH03": 5.0, "A10BH04": 25.0,
+    "A10BH05": 5.0, "A10BJ01": 0.015, "A10BJ02": 1.5, "A10BJ05": 0.16, "A10BJ06": 0.11, "A10BK01": 10.0, "A10BK02": 200.0, "A10BK03": 17.5,
+}  # fmt: skip
+"""Defined daily doses, mg (WHO Collaborating Centre for Drug Statistics Methodology, ATC/DDD index; semaglutide injected)."""
