@@ -194,16 +194,22 @@ def joint(group: str) -> tuple[np.ndarray, np.ndarray]:
 PERSONAL: dict[str, tuple[float | None, float]] = {
     # name: (smallest SD on the log scale, where the thirty are more alike than patients are, else None; drift per square root of a day)
     "Gb": (0.12, 0.03),
-    "Ib": (0.20, 0.05),
+    "Ib": (0.25, 0.05),
     "Vmx": (None, 0.10),
     "kp3": (None, 0.0),
-    "p2u": (None, 0.0),
     "kmax": (None, 0.0),
+    "kmin": (None, 0.0),
     "kabs": (None, 0.0),
-    "ka1": (None, 0.0),
     "ka2": (None, 0.0),
+    "p2u": (None, 0.0),
 }
-"""What is inferred from one person's readings, meals and insulin; everything else is held at the geometric mean of the person's group."""
+"""What is inferred from one person's readings, meals and insulin; everything else is held at the geometric mean of the person's group.
+
+Chosen by what three days tell (``gemel bench metabolic-speed --stages identifiability`` prints posterior over prior standard deviation of all of them at
+once): sensitivities, emptying and absorption are learnt. Of those that move glucose in the same way one stands for all: ``Ib``, widened, for the clearance
+of insulin (``m2``, ``Vi``), on which only the basal need depends; ``Gb`` for ``Vg``, ``EGPb`` and the exchange ``k1``, ``k2``. ``ka2`` and ``p2u`` are mostly
+prior and stay, so that the time course of insulin keeps its uncertainty. ``f`` is fixed: against ``Vg`` and the sensitivities it cannot be told.
+"""
 
 MULTIPLIERS = ("Vmx_breakfast", "Vmx_dinner", "kp3_breakfast", "kp3_dinner")
 """Optional factors of insulin sensitivity by time of day, against lunch (breakfast 4-11 h, lunch 11-17 h, dinner else)."""

@@ -108,15 +108,17 @@ def eaten(meals: Sequence[tuple[float, float]], minutes: int) -> Float[np.ndarra
     >>> eaten([(1, 12)], 6).tolist()
     [0.0, 5.0, 5.0, 2.0, 0.0, 0.0]
     """
-    out, waiting, rate = np.zeros(minutes), 0.0, constant("eating_rate")
-    served = np.zeros(minutes)
-    for start, grams in meals:
-        if 0 <= start < minutes:
-            served[int(start)] += grams
-    for i in range(minutes):
-        waiting += served[i]
-        out[i] = min(rate, waiting)
-        waiting -= out[i]
+    out, free, rate = np.zeros(minutes), 0, constant("eating_rate")
+    room = rate  # what can still be eaten in the minute ``free``
+    for start, grams in sorted((int(t), g) for t, g in meals if 0 <= t < minutes):
+        if start > free:
+            free, room = start, rate
+        while grams > 0.0 and free < minutes:
+            bite = min(room, grams)
+            out[free] += bite
+            grams, room = grams - bite, room - bite
+            if room <= 0.0:
+                free, room = free + 1, rate
     return out
 
 
