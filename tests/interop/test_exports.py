@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from _data import data_environment
 from _interop_samples import DOCUMENTS
-from gemel.core import Code, Demographics, Exposure, PatientRecord, Quantity, Series, to_ns
+from gemel.core import Code, Demographics, Exposure, Finding, PatientRecord, Quantity, Series, to_ns
 from gemel.core.errors import DataError, FormatError
 from gemel.interop.fhir import validate_cgm
 from gemel.interop.wearables import EXPORTS, read, write, write_nightscout
@@ -92,6 +92,7 @@ def full():
         Series(code=Code.parse("loinc:29463-7"), unit="kg", time=time[:1], value=[71.5], source="s"),
         exposure(CARBS, 40, "g", 3), exposure(LONG, 20, "[iU]", 5), exposure(SLEEP, 7.5, "h", -600, 480), exposure(SLEEP, None, "", -2000, 400),
         exposure(EXERCISE, None, "", 60, 30),
+        Finding(code=Code.parse("gemel:relation-to-meal"), value="fasting", time=int(time[1]), source="s"),
     )  # fmt: skip
 
 
@@ -106,6 +107,7 @@ def test_open_mhealth_comes_back_and_lists_what_has_no_schema(tmp_path):
     assert again.find_series(CGM)[0].value.tolist() == [110, 120, 130]
     assert again.find_series(HEART)[0].value.tolist() == [60, 61, 62, 63]
     assert again.find_series(STEPS)[0].value.tolist() == [0, 10, 20, 30]
+    assert [(f.time, f.value) for f in again.findings] == [(f.time, f.value) for f in full().findings]
     spans = sorted((str(e.code), e.start, e.end) for e in again.exposures)
     assert spans == sorted((str(e.code), e.start, e.end) for e in full().exposures if e.code in (SLEEP, EXERCISE))
 

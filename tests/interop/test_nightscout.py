@@ -117,6 +117,28 @@ def test_duplicates_count_once_and_a_correction_supersedes(put):
     assert [e.quantity.value for e in record.as_of(to_ns("2026-01-01T13:00Z")).find_exposures(CARBS)] == [60]
 
 
+def test_a_reading_uploaded_twice_counts_once_and_a_corrected_one_supersedes(put):
+    first = NIGHTSCOUT["entries"][0]
+    again = {**first, "_id": "z", "srvCreated": 1_767_268_800_000}
+    record, report = read(put(changed(lambda n: n["entries"].append(again))))
+    assert len(record.find_series(CGM)[0]) == 5
+    assert any("reported again later" in repair.what for repair in report.repairs)
+    record, report = read(put(changed(lambda n: n["entries"].append({**again, "sgv": 99}))))
+    assert record.as_of(to_ns("2026-01-01T09:00Z")).find_series(CGM)[0].value[-1] == first["sgv"]
+    assert record.as_of(to_ns("2026-01-02T09:00Z")).find_series(CGM)[0].value[-1] == 99
+    assert any("recorded later supersedes" in repair.what for repair in report.repairs)
+
+
+def test_a_dump_of_the_database_reads_the_same(put):
+    def wrap(n):
+        for entry in n["entries"]:
+            entry.update(_id={"$oid": entry["_id"]}, date={"$numberLong": str(entry["date"])})
+        for treatment in n["treatments"]:
+            treatment.update(_id={"$oid": treatment["_id"]}, created_at={"$date": treatment["created_at"]})
+
+    assert read(put(changed(wrap)), id="n")[0].hash == read(put(NIGHTSCOUT), id="n")[0].hash
+
+
 def test_a_late_reading_is_not_known_before_it_came(put):
     record, _ = read(put(changed(lambda n: n["entries"][0].update(srvCreated=1_767_268_800_000))))
     assert len(record.as_of(to_ns("2026-01-01T09:00Z")).find_series(CGM)[0]) == 4

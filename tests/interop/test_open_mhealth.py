@@ -44,6 +44,7 @@ def test_every_measure(put):
     assert night[0].quantity.value == 7.5
     assert (night[0].end - night[0].start) / HOUR == 8
     assert (record.find_exposures(EXERCISE)[0].end - record.find_exposures(EXERCISE)[0].start) / HOUR == pytest.approx(40 / 60)
+    assert [(f.value, iso(f.time)) for f in record.findings] == [("fasting", "2026-01-01T08:01:00Z")]
     assert any("specimen" in entry for entry in report.unparsed)  # neither sensor nor finger: not guessed
     assert any("minimum" in entry for entry in report.ignored)
     assert all(e.recorded >= e.end for e in record.exposures)
@@ -56,6 +57,15 @@ def test_one_record_per_user_and_ids_are_hashed(put):
     found = read_all(put(points))
     assert len(found) == 2
     assert not any("@" in record.id for record, _ in found)
+
+
+def test_the_header_of_ieee_1752(put):
+    header = {"uuid": "1", "schema_id": {"namespace": "ieee-1752", "name": "physical-activity", "version": "1.0"}}
+    header["source_creation_date_time"] = "2026-01-02T08:00:00Z"
+    body = {"activity_name": "running", "base_movement_quantity": {"value": 5200, "unit": "steps"}}
+    record, _ = read(put({"header": header, "body": {**body, **during("2026-01-01T08:00:00Z", end_date_time="2026-01-01T09:00:00Z")}}))
+    assert record.find_series(STEPS)[0].value.tolist() == [5200]
+    assert iso(record.find_exposures(EXERCISE)[0].recorded) == "2026-01-02T08:00:00Z"
 
 
 def test_a_body_alone_and_lines(put):

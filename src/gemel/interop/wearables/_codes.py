@@ -20,6 +20,7 @@ __all__ = [
     "KETONE",
     "MEAL_UNQUANTIFIED",
     "PROTEIN",
+    "RELATION_TO_MEAL",
     "SLEEP",
     "STEPS",
     "WEIGHT",
@@ -44,5 +45,6 @@ STEPS = Code.parse("loinc:55423-8")
 WEIGHT = Code.parse("loinc:29463-7")
 EXERCISE = Code.parse("loinc:73985-4", "Exercise activity")
 SLEEP = Code.parse("gemel:sleep", "Sleep")
+RELATION_TO_MEAL = Code.parse("gemel:relation-to-meal", "Relation of a measurement to a meal, in the words of Open mHealth")
 ENERGY_SPENT = Code.parse("gemel:energy-spent", "Energy spent as the device reports it")
 BASAL_UNIT = "[iU]/h"

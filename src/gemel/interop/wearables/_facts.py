@@ -28,6 +28,7 @@ from gemel.interop.wearables._codes import (
     KETONE,
     MEAL_UNQUANTIFIED,
     PROTEIN,
+    RELATION_TO_MEAL,
     SLEEP,
     STEPS,
     WEIGHT,
@@ -52,6 +53,7 @@ __all__ = [
     "MAX_CARBOHYDRATES",
     "MEAL_UNQUANTIFIED",
     "PROTEIN",
+    "RELATION_TO_MEAL",
     "SLEEP",
     "STEPS",
     "WEIGHT",
@@ -153,6 +155,16 @@ def _once(time: np.ndarray, value: np.ndarray, recorded: np.ndarray, rows: np.nd
                 "readings of two clocks may overlap there"
             )
     order = np.lexsort((np.arange(len(time)), recorded, time))
+    later = (np.diff(time[order]) == 0) & (np.diff(recorded[order]) > 0)
+    if later.any():
+        again = later & (np.diff(value[order]) == 0)
+        notes.repair(
+            f"{what}: reported again later, counted once", int(again.sum()), int(rows[order[1:][again][0]]) if again.any() else None
+        )
+        changed = later & ~again
+        what_changed = f"{what}: two values at one time, the one recorded later supersedes"
+        notes.repair(what_changed, int(changed.sum()), int(rows[order[1:][changed][0]]) if changed.any() else None)
+        order = order[np.append(True, ~again)]
     same = (np.diff(time[order]) == 0) & (np.diff(recorded[order]) == 0)
     if not same.any():
         return order

@@ -39,8 +39,26 @@ def _depth(value: Any) -> int:
     return level
 
 
-def load_json(raw: bytes, name: str, notes: Notes | None = None) -> Any:
+_EXTENDED = ("$oid", "$date", "$numberLong", "$numberInt", "$numberDouble")
+
+
+def _unwrapped(item: Item) -> Any:
+    """Undo the wrapping of MongoDB's extended JSON: ``{"$numberLong": "5"}`` is 5."""
+    if len(item) == 1:
+        key, value = next(iter(item.items()))
+        if key in _EXTENDED and isinstance(value, (str, int, float)):
+            if key in ("$numberLong", "$numberInt") and isinstance(value, str) and re.fullmatch(r"-?\d{1,19}", value):
+                return int(value)
+            return value
+    return item
+
+
+def load_json(raw: bytes, name: str, notes: Notes | None = None, *, extended: bool = False) -> Any:
     """Read one JSON document, or one document per line.
+
+    Parameters
+    ----------
+    extended : undo the wrapping of MongoDB's extended JSON, which dumps of its collections have.
 
     Raises
     ------
@@ -48,14 +66,15 @@ def load_json(raw: bytes, name: str, notes: Notes | None = None) -> Any:
         When it is not JSON, or nested deeper than any device writes.
     """
     body = decode(raw, name, notes).lstrip("\ufeff").strip()
+    hook = _unwrapped if extended else None
     try:
-        found = json.loads(body, parse_constant=_refuse)
+        found = json.loads(body, parse_constant=_refuse, object_hook=hook)
     except (ValueError, RecursionError) as error:
         lines = [line for line in body.splitlines() if line.strip()]
         try:
             if len(lines) < 2:
                 raise error
-            found = [json.loads(line, parse_constant=_refuse) for line in lines]
+            found = [json.loads(line, parse_constant=_refuse, object_hook=hook) for line in lines]
         except (ValueError, RecursionError):
             where = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)[:80]
             raise FormatError(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gemel.core import Exposure, PatientRecord, iso
+from gemel.core import Code, Exposure, PatientRecord, iso
 from gemel.core.errors import DataError
 
 __all__ = ["FOREVER", "Left", "current", "identifier", "length_minutes", "milliseconds", "plain", "save_json", "stamp"]
@@ -37,13 +37,14 @@ class Left:
         return tuple(f"{what} ({count})" for what, count in self.counts.items())
 
 
-def current(record: PatientRecord, left: Left) -> PatientRecord:
-    """Return the current version of every fact; versions that were superseded or retracted are counted as left out."""
+def current(record: PatientRecord, left: Left, *, placed: Code | None = None) -> PatientRecord:
+    """Return the current version of every fact; what was superseded or retracted is counted as left out, and every finding that is not ``placed``."""
     known = record.as_of(FOREVER)
     before = sum(len(s) for s in record.series) + len(record.exposures) + len(record.findings)
     after = sum(len(s) for s in known.series) + len(known.exposures) + len(known.findings)
     left.add("superseded versions", before - after)
-    for name in ("findings", "documents", "geometry"):
+    left.add("findings", sum(finding.code != placed for finding in known.findings))
+    for name in ("documents", "geometry"):
         left.add(name, len(getattr(known, name)))
     return known
 

@@ -329,7 +329,7 @@ def _parse(sources: Sequence[Source], options: Options) -> Parsed:
         for source in files:
             content = source.read()
             raw += content
-            for key, items in _lists(load_json(content, source.base, notes), source.base).items():
+            for key, items in _lists(load_json(content, source.base, notes, extended=True), source.base).items():
                 lists[key] += items
         label = folder.rpartition("/")[2] if len(people) > 1 and folder else ""
         record, notes = _person(lists, name, notes, options, label or options.id or pseudonym("nightscout", raw))

@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from gemel.core import Demographics, PatientRecord, Quantity
+from gemel.core import Demographics, Finding, PatientRecord, Quantity
 from gemel.core.errors import FormatError, TimeError, UnitError
 from gemel.core.record import Fact
 from gemel.core.time import SECOND
@@ -130,8 +130,14 @@ class _Reader:
         code = SPECIMENS[specimen][unit]
         source = self.source or ("" if specimen == "interstitial fluid" else f"{self.events.origin}:meter")
         self.events.reading(code, unit, frame[1], value, row=row, recorded=recorded, source=source)
-        if text(body, "temporal_relationship_to_meal"):
-            self.notes.ignore("temporal_relationship_to_meal: kept at the source, the time of the meal itself is what counts here")
+        relation = text(body, "temporal_relationship_to_meal")[:40]
+        if relation:
+            known = max(recorded or frame[1], frame[1])
+            self.events.finding(
+                Finding(
+                    code=facts.RELATION_TO_MEAL, value=relation, time=frame[1], recorded=known, source=self.source or self.events.origin
+                )
+            )
 
     def _heart_rate(self, body: Item, frame: tuple[int, int], row: int, recorded: int | None) -> None:
         value, _ = _known_unit({"beats/min": "/min"}, body["heart_rate"], self.name, row, "heart_rate")
@@ -194,7 +200,7 @@ def _parse(sources: Sequence[Source], options: Options) -> Parsed:
         reader = _Reader(events)
         for file, row, header, body in points:
             events.name = reader.name = file
-            created = header.get("creation_date_time")
+            created = header.get("creation_date_time") or header.get("source_creation_date_time")  # Open mHealth; IEEE 1752.1
             recorded = None if created is None else moment(created, file, row, tz=options.tz)
             schema = header.get("schema_id")
             provenance = header.get("acquisition_provenance")

@@ -63,7 +63,7 @@ def _steps(series: Series, points: _Points, left: Left) -> None:
         points.add("step-count", "3.0", body, recorded, series.source)
 
 
-def _series(series: Series, points: _Points, left: Left) -> None:
+def _series(series: Series, points: _Points, left: Left, meals: dict[int, str]) -> None:
     if series.code == facts.STEPS:
         _steps(series, points, left)
         return
@@ -74,6 +74,8 @@ def _series(series: Series, points: _Points, left: Left) -> None:
             left.add("readings beyond the sensor's range: the format has no word for them")
         elif series.code in _SPECIMEN:
             body = {"blood_glucose": {"value": value, "unit": series.unit}, "specimen_source": _SPECIMEN[series.code], **_moment(time)}
+            if time in meals:
+                body["temporal_relationship_to_meal"] = meals.pop(time)
             points.add("blood-glucose", "3.0", body, recorded, series.source)
         elif series.code == facts.HEART_RATE:
             points.add("heart-rate", "2.0", {"heart_rate": {"value": value, "unit": "beats/min"}, **_moment(time)}, recorded, series.source)
@@ -101,10 +103,12 @@ def _exposure(exposure: Exposure, points: _Points, left: Left) -> None:
 def open_mhealth_points(record: PatientRecord) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """Return the data points of a record, and what has no schema: insulin, meals, censored readings."""
     left = Left()
-    known = current(record, left)
+    known = current(record, left, placed=facts.RELATION_TO_MEAL)
     points = _Points(record.id)
+    meals = {f.time: f.value for f in known.findings if f.code == facts.RELATION_TO_MEAL and isinstance(f.value, str)}
     for series in known.series:
-        _series(series, points, left)
+        _series(series, points, left, meals)
+    left.add("relations to a meal without a measurement", len(meals))
     for exposure in known.exposures:
         _exposure(exposure, points, left)
     return points.found, left.listed()
