@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +17,7 @@ from gemel.engine.recommend import recommend
 from gemel.engine.twin import assimilate, calibrate
 from gemel.twins.metabolic.t1d import evidence, plans, report
 from gemel.twins.metabolic.t1d._uva_padova import completed, derivative
-from gemel.twins.metabolic.t1d.model import T1DModel
+from gemel.twins.metabolic.t1d.model import T1DModel, T1DState
 from gemel.twins.metabolic.t1d.observe import CARBOHYDRATE, INSULIN, events
 from gemel.twins.metabolic.t1d.priors import FREE, person_prior, typical
 from gemel.twins.metabolic.t1d.simulate import START, simulate_person, simulate_record
@@ -103,7 +102,7 @@ def test_streaming_agrees_with_the_whole_trajectory(seen):
         whole = model.trajectory(params, o.plan, context)
         p = model.person(params, context)
         like = model.initial(params, jnp.asarray([100.0]), jnp.zeros(2))
-        start = replace_body(like, model.begin(p, context.first, context.basal))
+        start = T1DState(model.begin(p, context.first, context.basal), like.meal, jnp.zeros(()), like.shown)
 
         def step(state, item):
             u, here = item
@@ -114,10 +113,6 @@ def test_streaming_agrees_with_the_whole_trajectory(seen):
 
     whole, streamed = both(model.prior.mean + 0.3)
     np.testing.assert_allclose(streamed, whole, rtol=1e-9)  # the same steps in the same order
-
-
-def replace_body(state, body):
-    return eqx.tree_at(lambda s: (s.body, s.appearance), state, (body, jnp.zeros(())))
 
 
 def test_time_of_day_moves_glucose_only_when_it_is_asked_for(seen):
@@ -198,8 +193,7 @@ def test_plans_change_what_they_say_and_nothing_else(twin):
 
 
 @pytest.mark.slow
-def test_without_anything_ahead_other_plans_are_offered(person, twin):
-    record, now, _ = person
+def test_without_anything_ahead_other_plans_are_offered(twin):
     seen = replace(twin.observed, plan=type(twin.observed.plan).of([e for e in twin.observed.plan.events if e[1] >= 60.0]))
     quiet = replace(twin, observed=seen)
     assert list(plans.named_plans(quiet)) == ["as known", "15 g carbohydrate now", "30 g carbohydrate now", "basal 30 % less"]
