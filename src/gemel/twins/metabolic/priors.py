@@ -17,6 +17,7 @@ from gemel.engine.transform import Log, Logit
 __all__ = ["CONSTANTS", "Constant", "fixed", "identification_prior", "person_prior"]
 
 CAPPON = "doi:10.1109/TBME.2023.3286856"
+VIRTUAL = "estimated on virtual people drawn anew (gemel bench metabolic-replay --drawn); ASSUMED for real ones"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,13 @@ CONSTANTS: dict[str, Constant] = {
     "premix_fast_share": Constant(0.3, "1", "labels of 70/30 premixed insulins", "share of a premixed dose that acts fast"),
     "error_sd": Constant(30.0, "mg/dL", ASSUMED, "standard deviation of slow model error (Ornstein-Uhlenbeck) in calibration"),
     "error_minutes": Constant(90.0, "min", ASSUMED, "its correlation time"),
+    "effect_cv": Constant(0.4, "1", VIRTUAL, "relative error of the effect of a changed input in a replay, beside that of the parameters"),
+    "rise_gain": Constant(2.7, "1", VIRTUAL, "small rises under a changed input, against those of the equations"),
+    "rise_half": Constant(69.0, "mg/dL", VIRTUAL, "effect of the equations at which the gain on rises has halved"),
+    "fall_gain": Constant(4.1, "1", VIRTUAL, "small falls under a changed input, against those of the equations"),
+    "fall_half": Constant(11.9, "mg/dL", VIRTUAL, "effect of the equations at which the gain on falls has halved"),
+    "wander_sd": Constant(9.0, "mg/dL", ASSUMED, "correlated noise of a sensor, standard deviation"),
+    "wander_minutes": Constant(40.0, "min", ASSUMED, "its correlation time"),
     "nugget_sd": Constant(3.0, "mg/dL", ASSUMED, "white noise beside it in calibration"),
     "appearance_sd": Constant(0.9, "mg/dL/min", ASSUMED, "standard deviation of unannounced glucose appearance"),
     "appearance_minutes": Constant(40.0, "min", ASSUMED, "its correlation time (30-60 min)"),
