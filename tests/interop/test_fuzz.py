@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from _interop_samples import DOCUMENTS
-from gemel.core.errors import GemelError
+from gemel.core.errors import FormatError, GemelError
 from gemel.interop.fhir import validate_cgm
 from gemel.interop.wearables import read_all
 
@@ -132,3 +132,12 @@ def test_hostile_json(tmp_path, layout):
         path.write_text(text)
         with pytest.raises(GemelError):
             read_all(path, format=layout)
+
+
+def test_half_a_character_is_no_text(tmp_path):
+    path = tmp_path / "d.json"
+    path.write_text(DOCUMENTS["tidepool"][1].replace('"b1"', '"\\ud800"'))
+    with pytest.raises(FormatError, match="no Unicode"):
+        read_all(path)
+    path.write_text(DOCUMENTS["tidepool"][1].replace('"b1"', '"\\ud83d\\ude00"'))
+    assert len(read_all(path)) == 1  # a whole pair is a character

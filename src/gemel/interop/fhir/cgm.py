@@ -67,7 +67,7 @@ def submission_bundle(
     Parameters
     ----------
     record : only what was known at ``created`` goes out: the pseudonym, the sex and the sensor readings.
-    summary : values by :data:`gemel.interop.fhir.SUMMARY_KEYS`, percentages from 0 to 100; left out, readings only. Without all
+    summary : values by ``gemel.interop.fhir.SUMMARY_KEYS``, percentages from 0 to 100; left out, readings only. Without all
         that the guide's panel asks for, its members go without the panel.
     created : ns UTC, when the Bundle is made.
     since : ns UTC; earlier readings stay here.

@@ -18,6 +18,7 @@ __all__ = ["Item", "entries", "load_json", "moment", "number", "quantity_pair", 
 
 Item = dict[str, Any]
 _MAX_DEPTH = 64  # of nesting; no message of a device comes near
+_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")  # surrogates: only these escapes can be half a character
 _OFFSET = re.compile(r"(?:[Zz]|[+-]\d{2}:?\d{2})$")
 _EARLIEST, _LATEST = to_ns("1900-01-01T00:00Z"), to_ns("2200-01-01T00:00Z")  # nobody wore a sensor outside; ns fit 64 bits
 
@@ -79,6 +80,13 @@ def load_json(raw: bytes, name: str, notes: Notes | None = None, *, extended: bo
             where = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)[:80]
             raise FormatError(
                 f"{name} is not JSON", seen=where, expected="one JSON document, or one per line", fix="export the file again"
+            ) from error
+    if _ESCAPED.search(body):
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except (UnicodeEncodeError, RecursionError) as error:
+            raise FormatError(
+                f"{name} holds text that is no Unicode", seen="half of a surrogate pair", expected="UTF-8", fix="export the file again"
             ) from error
     if _depth(found) > _MAX_DEPTH:
         raise FormatError(f"{name} is nested too deeply", seen=f"more than {_MAX_DEPTH} levels", expected="a device's export")
