@@ -178,6 +178,56 @@ def test_the_guides_own_examples_pass():
     assert validate_cgm(reason) == ()
 
 
+def guide_example():
+    """The guide's example submission (its sources, CC0): report, summary with six members, one reading; the patient is not in it."""
+    base, period = "https://example.org/", {"effectivePeriod": {"start": "2024-05-01", "end": "2024-05-31"}}
+    subject = {"subject": {"reference": "Patient/patientExample"}}
+
+    def entry(kind, name, body):
+        request = {"method": "POST", "url": kind}
+        return {
+            "fullUrl": f"{base}{kind}/{name}",
+            "resource": {"resourceType": kind, "status": "final", **subject, **body},
+            "request": request,
+        }
+
+    def code(loinc):
+        return {"code": {"coding": [{"system": "http://loinc.org", "code": loinc}]}}
+
+    def amount(value, ucum, shown):
+        return {"valueQuantity": {"value": value, "unit": shown, "system": "http://unitsofmeasure.org", "code": ucum}}
+
+    members = {
+        "mean": {**code("97507-8"), **amount(145, "mg/dL", "mg/dl")},
+        "gmi": {**code("97506-0"), **amount(6.8, "%", "%")},
+        "cv": {**code("104638-2"), **amount(34, "%", "%")},
+        "days": {**code("104636-6"), **amount(28, "d", "days")},
+        "active": {**code("104637-4"), **amount(95, "%", "%")},
+        "ranges": {**code("106793-3"), "component": [
+            {**code(loinc), **amount(value, "%", "%")}
+            for loinc, value in (("104642-4", 3), ("104641-6", 8), ("97510-2", 65), ("104640-8", 20), ("104639-0", 4))]},
+    }  # fmt: skip
+    form = {"contentType": "application/pdf", "data": "JVBERi0xLjAK"}
+    report = {**code("107931-8"), "effectivePeriod": {"start": "2024-05-01", "end": "2024-05-14"}, "presentedForm": [form]}
+    panel = {**code("107931-8"), **period, "hasMember": [{"reference": f"Observation/{name}"} for name in members]}
+    value = {**code("99504-3"), "effectiveDateTime": "2024-05-02T10:15:00Z", **amount(120, "mg/dL", "mg/dl")}
+    entries = [entry("DiagnosticReport", "pdf", report), entry("Observation", "summary", panel)]
+    entries += [entry("Observation", name, {**body, **period}) for name, body in members.items()] + [entry("Observation", "reading", value)]
+    return {"resourceType": "Bundle", "type": "transaction", "timestamp": "2024-05-02T14:30:00Z", "entry": entries}
+
+
+def test_the_guides_example_submission_passes_and_is_read():
+    assert validate_cgm(guide_example()) == ()
+    [(found, report)], quarantine = read_cgm_bundle(guide_example())
+    assert [thing.path for thing in quarantine] == ["Bundle.entry[0].resource"]  # the report as a PDF has no place
+    assert found.find_series(CGM)[0].value.tolist() == [120]
+    values = {f.code.code: f.value.value for f in found.findings}
+    assert values["97506-0"] == 6.8
+    assert values["104642-4"] == 3
+    assert len(values) == 10
+    assert report.warnings == ()
+
+
 def test_reading_a_submission():
     [(found, report)], quarantine = read_cgm_bundle(fhir_bundle(), tz="Europe/Rome")
     assert quarantine == ()

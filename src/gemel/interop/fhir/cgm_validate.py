@@ -22,6 +22,7 @@ _LOINC, _UCUM = SYSTEMS["loinc"], SYSTEMS["ucum"]
 _INSTANT = re.compile(r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]\d{2}:\d{2})$")
 _DATE_TIME = re.compile(r"^\d{4}(-\d{2}(-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2}))?)?)?$")
 _DATE = re.compile(r"^\d{4}-\d{2}-\d{2}")
+_RELATIVE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64}$")  # Type/id at the end of an absolute address
 _OBSERVED = ("registered", "preliminary", "final", "amended", "corrected", "cancelled", "entered-in-error", "unknown")
 _REPORTED = (
     "registered",
@@ -254,6 +255,9 @@ def _bundle(bundle: _Resource) -> Found:
             if url in urls:
                 yield Violation(f"{path}.fullUrl", "bdl-7: must be unique in the Bundle")
             urls[url] = resource
+            relative = _RELATIVE.search(url)
+            if relative is not None:
+                urls.setdefault(relative[0], resource)
         if isinstance(resource.get("id"), str):
             urls.setdefault(f"{resource.get('resourceType')}/{resource['id']}", resource)
         request = entry.get("request")
