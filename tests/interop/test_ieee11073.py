@@ -234,8 +234,9 @@ def test_codes():
     assert str(mdc.code_of(160212, "mmol/L")) == "loinc:105272-9"
     assert mdc.UNITS[264274] == "mg/dL"
     assert mdc.UNITS[266866] == "mmol/L"
+    assert mdc.find_term(8418060).reference == "MDC_CGM_DEV_STAT"  # as the HL7 personal health device guide has it
     assert mdc.find_term(1) is None
-    for code in (1, 160208, 160188):  # unknown, control solution, plasma
+    for code in (1, 160208, 160188, 8418060):  # unknown, control solution, plasma, a status
         with pytest.raises(CodeError, match="not mapped"):
             mdc.code_of(code, "mg/dL")
     with pytest.raises(UnitError):

@@ -1,8 +1,9 @@
 """Codes of personal health devices (IEEE 11073-10101, used by -10417 glucose meters and -10425 CGM) and what they are called here.
 
-Identifiers only. A code is partition x 65536 + term. The table holds the terms whose partition and number were found in agreement in independent public
-implementations; a code outside it is kept as it is and not mapped: a wrong code is a danger, a missing one is an inconvenience. Terms of -10425 for trends,
-thresholds and calibration are listed by number alone (:data:`TERMS_10425`), since their partition could not be confirmed.
+Identifiers only. A code is partition x 65536 + term. Concentrations stand in partition 2 (several public implementations agree); context of a measurement
+and the terms of -10425 in partition 128 (one public implementation, and for the device status the HL7 personal health device guide: 128:29452). What is
+mapped to our codes is what several sources agree on; a code outside the table is kept as it is and not mapped: a wrong code is a danger, a missing one is
+an inconvenience.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from dataclasses import dataclass
 from gemel.core import Code
 from gemel.core.errors import CodeError, UnitError
 
-__all__ = ["TERMS", "TERMS_10425", "UNITS", "Term", "code_of", "find_term"]
+__all__ = ["TERMS", "UNITS", "Term", "code_of", "find_term"]
 
-_SCADA, _DIMENSIONS = 2, 4
+_SCADA, _DIMENSIONS, _DISEASE = 2, 4, 128
 _PARTITION = 65536
 
 
@@ -43,21 +44,24 @@ _TERMS = (
     Term(_SCADA, 29136, "MDC_CONC_GLU_CONTROL"),
     Term(_SCADA, 29140, "MDC_CONC_GLU_ISF", (("mg/dL", "loinc:99504-3"), ("mmol/L", "loinc:105272-9"))),
     Term(_SCADA, 29148, "MDC_CONC_HBA1C", (("%", "loinc:4548-4"),)),
+    Term(_DISEASE, 29156, "MDC_CTXT_GLU_CARB"),
+    Term(_DISEASE, 29256, "MDC_CTXT_GLU_MEAL"),
+    Term(_DISEASE, 29260, "MDC_CTXT_GLU_MEAL_PREPRANDIAL"),
+    Term(_DISEASE, 29261, "MDC_CTXT_GLU_MEAL_BEDTIME"),
+    Term(_DISEASE, 29264, "MDC_CTXT_GLU_MEAL_POSTPRANDIAL"),
+    Term(_DISEASE, 29268, "MDC_CTXT_GLU_MEAL_FASTING"),
+    Term(_DISEASE, 29272, "MDC_CTXT_GLU_MEAL_CASUAL"),
+    Term(_DISEASE, 29400, "MDC_CONC_GLU_TREND"),
+    Term(_DISEASE, 29404, "MDC_CONC_GLU_PATIENT_THRESHOLDS_LOW_HIGH"),
+    Term(_DISEASE, 29408, "MDC_CONC_GLU_THRESHOLDS_HYPO_HYPER"),
+    Term(_DISEASE, 29412, "MDC_CONC_GLU_RATE_THRESHOLDS"),
+    Term(_DISEASE, 29428, "MDC_CGM_SENSOR_CALIBRATION"),
+    Term(_DISEASE, 29432, "MDC_CGM_SENSOR_RUN_TIME"),
+    Term(_DISEASE, 29436, "MDC_CGM_SENSOR_SAMPLE_INTERVAL"),
+    Term(_DISEASE, 29452, "MDC_CGM_DEV_STAT"),
 )
 TERMS: dict[int, Term] = {term.code: term for term in _TERMS}
 """By 32-bit code. Control solution is no measurement of a person and is never mapped; plasma is not the whole blood of a meter's LOINC code."""
-
-TERMS_10425: dict[int, str] = {
-    29400: "MDC_CONC_GLU_TREND",
-    29404: "MDC_CONC_GLU_PATIENT_THRESHOLDS_LOW_HIGH",
-    29408: "MDC_CONC_GLU_THRESHOLDS_HYPO_HYPER",
-    29412: "MDC_CONC_GLU_RATE_THRESHOLDS",
-    29428: "MDC_CGM_SENSOR_CALIBRATION",
-    29432: "MDC_CGM_SENSOR_RUN_TIME",
-    29436: "MDC_CGM_SENSOR_SAMPLE_INTERVAL",
-    29452: "MDC_CGM_DEV_STAT",
-}
-"""Terms by number within their partition, for reading a message by eye."""
 
 UNITS: dict[int, str] = {
     _DIMENSIONS * _PARTITION + 2130: "mg/dL",
