@@ -56,3 +56,13 @@ def test_bad_requests_end_in_a_message(gemel, table):
 def test_help_lists_every_layout(gemel):
     told = " ".join(gemel("import", "--help").out.split())
     assert [name for name in FORMATS if name not in told] == []
+
+
+def test_identical_boluses_are_merged_on_request(gemel, tmp_path):
+    rows = "time,glucose_mg_dl,bolus_u\n2026-01-05T08:00:00Z,110,4\n2026-01-05T08:00:30Z,111,4\n2026-01-05T08:05:00Z,112,\n"
+    (tmp_path / "p.csv").write_text(rows)
+    (plain,) = gemel("import", "p.csv", "--json").json()["people"]
+    (merged,) = gemel("import", "p.csv", "--merge-boluses", "--json").json()["people"]
+    assert (plain["report"]["facts"]["atc:A10AB"], merged["report"]["facts"]["atc:A10AB"]) == (2, 1)
+    assert any(repair["what"].startswith("identical boluses") for repair in merged["report"]["repairs"])
+    assert plain["hash"] != merged["hash"]

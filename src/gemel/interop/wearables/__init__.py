@@ -32,7 +32,7 @@ from gemel.interop.wearables import (
     tidepool,
 )  # fmt: skip
 from gemel.interop.wearables._merge import merge_boluses as _merge
-from gemel.interop.wearables.base import ImportReport, Layout, Options, Repair, Source, collect
+from gemel.interop.wearables.base import ImportReport, Layout, Options, Repair, Source, collect, count_facts
 from gemel.interop.wearables.export import write_csv
 from gemel.interop.wearables.write_fhir_cgm import write_fhir_cgm
 from gemel.interop.wearables.write_nightscout import write_nightscout
@@ -135,7 +135,7 @@ def _merged(record: PatientRecord, report: ImportReport) -> tuple[PatientRecord,
         return record, report
     repair = Repair(what="identical boluses within 60 s merged, as asked", count=dropped)
     warnings = tuple(warning for warning in report.warnings if "within 60 s: both kept" not in warning)
-    return record, report.model_copy(update={"repairs": (*report.repairs, repair), "warnings": warnings})
+    return record, report.model_copy(update={"repairs": (*report.repairs, repair), "warnings": warnings, "facts": count_facts(record)})
 
 
 def _read(path: str | os.PathLike[str], format: str | None, options: Options) -> list[tuple[PatientRecord, ImportReport]]:

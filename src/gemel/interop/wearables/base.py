@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gemel.core import PatientRecord
 from gemel.core.errors import DataError, FormatError
 
-__all__ = ["ImportReport", "Layout", "Notes", "Options", "Repair", "Source", "collect"]
+__all__ = ["ImportReport", "Layout", "Notes", "Options", "Repair", "Source", "collect", "count_facts"]
 
 _MAX_BYTES = 1 << 30  # of one file after unpacking: a year of 1-min readings is 30 MB; more is not a person's file
 
@@ -79,6 +79,16 @@ class ImportReport(_Frozen):
         return "\n".join(lines)
 
 
+def count_facts(record: PatientRecord) -> dict[str, int]:
+    """Count the facts of a record by code."""
+    facts: dict[str, int] = {}
+    for series in record.series:
+        facts[str(series.code)] = facts.get(str(series.code), 0) + len(series)
+    for fact in (*record.exposures, *record.findings):
+        facts[str(fact.code)] = facts.get(str(fact.code), 0) + 1
+    return facts
+
+
 @dataclass
 class Notes:
     """Gathers what happens while one person's file is read; becomes the report."""
@@ -116,16 +126,11 @@ class Notes:
 
     def report(self, record: PatientRecord) -> ImportReport:
         """Freeze into the report of this record."""
-        facts: dict[str, int] = {}
-        for series in record.series:
-            facts[str(series.code)] = facts.get(str(series.code), 0) + len(series)
-        for fact in (*record.exposures, *record.findings):
-            facts[str(fact.code)] = facts.get(str(fact.code), 0) + 1
         return ImportReport(
             source=self.source,
             format=self.format,
             rows=self.rows,
-            facts=facts,
+            facts=count_facts(record),
             repairs=tuple(Repair(what=what, count=count, example=first) for what, (count, first) in self.repairs.items()),
             ignored=tuple(f"{what} ({count})" for what, count in self.ignored.items()),
             unparsed=tuple(f"{what} ({count})" for what, count in self.unparsed.items()),
