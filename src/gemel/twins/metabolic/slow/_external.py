@@ -172,12 +172,12 @@ class External:
 
 def _shifted(people: Population, prior: Prior, common: np.ndarray) -> dict[str, Array]:
     """Return parameters with the common part of :data:`COMMON` put in the place of half of their variance."""
-    found = dict(people.parameters)
+    found, mean = dict(people.parameters), np.asarray(prior.mean)
+    spread = np.linalg.norm(np.asarray(prior.cholesky), axis=1)
     for i, name in enumerate(COMMON):
         j = prior.names.index(name)
-        spread = float(np.sqrt(prior.covariance[j, j]))
-        own = jnp.log(found[name]) - prior.mean[j]
-        found[name] = jnp.exp(prior.mean[j] + np.sqrt(0.5) * (own + spread * common[i]))
+        own = np.log(found[name]) - mean[j]
+        found[name] = np.exp(mean[j] + np.sqrt(0.5) * (own + spread[j] * common[i]))
     return found
 
 
@@ -187,9 +187,9 @@ def _direct(people: Population, prior: Prior, common: np.ndarray, rng: np.random
     parameters = _shifted(people, prior, common)
     lost = np.concatenate([rng.uniform(*s.lost, s.people) for s in DIRECT])
     drug_free = np.concatenate([rng.random(s.people) < share for s, share in zip(DIRECT, WITHOUT_DRUGS, strict=True)])
-    loss = jnp.asarray(lost) / people.person.weight
-    none = jnp.zeros_like(people.shares)
-    hba1c = np.asarray(hba1c_after(parameters, loss, people.person.duration, none, jnp.zeros_like(people.insulin)))
+    loss = lost / np.asarray(people.person.weight)
+    none = np.zeros_like(people.shares)
+    hba1c = np.asarray(hba1c_after(parameters, loss, people.person.duration, none, np.zeros_like(people.insulin)))
     shown = hba1c * np.exp(fixed("hba1c_error") * rng.normal(size=len(hba1c)))
     for stratum in DIRECT:
         rows = slice(first, first + stratum.people)
@@ -201,9 +201,11 @@ def _direct(people: Population, prior: Prior, common: np.ndarray, rng: np.random
 def _look_ahead(people: Population, prior: Prior, common: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return mean change of HbA1c and share in remission of one replica; who does best without drugs goes without them."""
     parameters = _shifted(people, prior, common)
-    loss = jnp.asarray(rng.normal(LOOK_AHEAD.loss, LOOK_AHEAD.loss_sd, people.size).clip(-0.1, 0.3))
+    loss = rng.normal(LOOK_AHEAD.loss, LOOK_AHEAD.loss_sd, people.size).clip(-0.1, 0.3)
     args = (parameters, loss, people.person.duration)
-    on, off = (np.asarray(hba1c_after(*args, share * people.shares, share * people.insulin)) for share in (1.0, 0.0))
+    on, off = (
+        np.asarray(hba1c_after(*args, share * np.asarray(people.shares), share * np.asarray(people.insulin))) for share in (1.0, 0.0)
+    )
     without = off <= np.quantile(off, LOOK_AHEAD.without_drugs)
     end = np.where(without, off, on) * np.exp(fixed("hba1c_error") * rng.normal(size=len(on)))
     fasting = (28.7 * off / np.asarray(parameters["glycation"]) - 46.7) / np.asarray(parameters["excess"])

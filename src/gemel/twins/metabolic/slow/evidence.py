@@ -29,7 +29,7 @@ from gemel.twins.metabolic.slow.priors import DRUGS, fixed
 
 __all__ = [
     "CONSERVATION", "CREDIBILITY", "DIRECT", "LOOK_AHEAD", "OUTSIDE", "WEIGHTS", "Check", "Weighed", "external_checks", "memory_error", "quasi_steady_error",
-    "topp_error", "weight_path",
+    "topp_error", "topp_rates", "weight_path",
 ]  # fmt: skip
 
 
@@ -53,13 +53,22 @@ WEIGHTS = (
 """Courses by the equations of the R package ``bw``."""
 
 
-def weight_path(case: Weighed, *, as_published: bool = True, substeps: int = 1) -> tuple[Body, Float[np.ndarray, " day"]]:
+def weight_path(case: Weighed, *, as_published: bool = True, substeps: int = 1) -> tuple[Body, Float[Array, " day"]]:
     """Return the body and its weight (kg) at the end of each day, by the published equations or with the dimensionally right term of glycogen."""
-    days = case.at[-1][0]
-    body = balanced(*(jnp.asarray(float(x)) for x in (case.weight, case.height, case.age, case.is_male, case.activity)))
-    drive = (jnp.full(days, case.energy), jnp.zeros(days), jnp.zeros(days))
+    return _weighed(
+        tuple(float(x) for x in (case.weight, case.height, case.age, case.is_male, case.activity, case.energy)),
+        case.at[-1][0],
+        as_published,
+        substeps,
+    )
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def _weighed(who: tuple[float, ...], days: int, as_published: bool, substeps: int) -> tuple[Body, Array]:
+    body = balanced(*(jnp.asarray(x) for x in who[:5]))
+    drive = (jnp.full(days, who[5]), jnp.zeros(days), jnp.zeros(days))
     states = integrate(partial(derivative, as_published=as_published), resting(body), drive, body, integrator=RK4(substeps))
-    return body, np.asarray(jax.vmap(lambda s: weight(s, body))(states))
+    return body, jax.vmap(lambda s: weight(s, body))(states)
 
 
 def topp_error() -> float:
@@ -69,11 +78,17 @@ def topp_error() -> float:
         exact = _exact(glucose)
         assert abs(exact[0] - insulin) <= 1e-9 * max(insulin, 1.0), "the table is rounded more than its digits"
         assert abs(exact[1] - mass) <= 0.005, "the table is rounded more than its digits"
-        state = _topp.ToppState(*(jnp.asarray(x) for x in (glucose, *exact)))
-        rates = _topp.derivative(jnp.zeros(()), state, jnp.zeros(()), jnp.asarray(fixed("topp_SI")))
-        flows = (fixed("topp_R0"), fixed("topp_k") * max(insulin, 1.0), 0.06 * max(exact[1], 1.0))
-        worst = max(worst, *(abs(float(r)) / f for r, f in zip((rates.glucose, rates.insulin, rates.mass), flows, strict=True)))
+        rates = topp_rates(np.array([glucose, *exact]))
+        flows = np.array([fixed("topp_R0"), fixed("topp_k") * max(insulin, 1.0), fixed("topp_d0") * max(exact[1], 1.0)])
+        worst = max(worst, float(np.abs(rates / flows).max()))
     return worst
+
+
+@jax.jit
+def topp_rates(state: Float[Array, " 3"], sensitivity: float | None = None) -> Float[Array, " 3"]:
+    """Return the rates of glucose, insulin and mass (mg/dL, mU/L, mg, per day) at a state in this order."""
+    insulin = jnp.asarray(fixed("topp_SI") if sensitivity is None else sensitivity)
+    return jnp.stack(jax.tree.leaves(_topp.derivative(jnp.zeros(()), _topp.ToppState(*state), jnp.zeros(()), insulin)))
 
 
 def _exact(glucose: float) -> tuple[float, float]:
@@ -87,28 +102,34 @@ def quasi_steady_error(*, days: int = 720, mass: float = 250.0, factor: float = 
 
     Both start with less mass and less sensitivity (``factor``) than the healthy, and glucose at rest; the whole is solved by Kvaerno's method.
     """
-    sensitivity = jnp.asarray(factor * fixed("topp_SI"))
-    glucose = _topp.glucose_at_rest(sensitivity, jnp.asarray(mass))
-    start = _topp.ToppState(glucose, _topp.insulin_at_rest(glucose, mass), jnp.asarray(mass))
-    nothing = jnp.zeros(days // 10)
+    whole, glucose, reduced = _both(days // 10, mass, factor)
+    return float(np.abs(glucose - whole.glucose).max()), float(np.abs(reduced / whole.mass - 1.0).max())
+
+
+@partial(jax.jit, static_argnums=0)
+def _both(steps: int, mass: float, factor: float) -> tuple[_topp.ToppState, Array, Array]:
+    """Return the whole system every ten days, and glucose and mass of the reduced one."""
+    sensitivity, start = jnp.asarray(factor * fixed("topp_SI")), jnp.asarray(mass)
+    glucose = _topp.glucose_at_rest(sensitivity, start)
+    nothing = jnp.zeros(steps)
     stiff = Adaptive(diffrax.Kvaerno5(), rtol=1e-9, atol=1e-9)
-    whole = integrate(_topp.derivative, start, nothing, sensitivity, step=10.0, integrator=stiff)
+    state = _topp.ToppState(glucose, _topp.insulin_at_rest(glucose, start), start)
+    whole = integrate(_topp.derivative, state, nothing, sensitivity, step=10.0, integrator=stiff)
 
     def slowly(time, log_mass, inputs, p):
         del time, inputs
         return _topp.growth(_topp.glucose_at_rest(p, jnp.exp(log_mass)))
 
-    reduced = jnp.exp(integrate(slowly, jnp.log(jnp.asarray(mass)), nothing, sensitivity, step=10.0, integrator=RK4(10)))
-    gap = jnp.abs(_topp.glucose_at_rest(sensitivity, reduced) - whole.glucose).max()
-    return float(gap), float(jnp.abs(reduced / whole.mass - 1.0).max())
+    reduced = jnp.exp(integrate(slowly, jnp.log(start), nothing, sensitivity, step=10.0, integrator=RK4(10)))
+    return whole, _topp.glucose_at_rest(sensitivity, reduced), reduced
 
 
 def memory_error(glucose: float = 154.0) -> tuple[float, float]:
     """Return the error of the kernel's shares of the last 30, of 30-60 and of 60-120 days, and of HbA1c under constant glucose against the ADAG line."""
     weights = kernel(120)
     shares = np.array([weights[:30].sum(), weights[30:60].sum(), weights[60:].sum()])
-    line = float(jnp.abs(kinetic(jnp.full(400, glucose), jnp.asarray(90.0))[150:] - adag(jnp.asarray(glucose))).max())
-    return float(np.abs(shares - (0.4375, 0.3125, 0.25)).max()), line
+    line = np.abs(np.asarray(jax.jit(kinetic)(np.full(400, glucose), np.asarray(90.0)))[150:] - adag(glucose)).max()
+    return float(np.abs(shares - (0.4375, 0.3125, 0.25)).max()), float(line)
 
 
 def energy_eaten_is_spent_or_stored(model: SlowModel, params, plan, times, context):

@@ -60,11 +60,11 @@ class Population(eqx.Module):
     @property
     def size(self) -> int:
         """How many people."""
-        return self.hba1c.shape[0]
+        return len(self.hba1c)
 
     def take(self, index: np.ndarray) -> Population:
         """Return some of the people; their grid of days is shared."""
-        chosen = jax.tree.map(lambda x: x[index], eqx.tree_at(lambda p: p.person.day, self, jnp.zeros(self.size)))
+        chosen = jax.tree.map(lambda x: np.asarray(x)[index], eqx.tree_at(lambda p: p.person.day, self, np.zeros(self.size)))
         return eqx.tree_at(lambda p: p.person.day, chosen, self.person.day)
 
 
@@ -117,14 +117,19 @@ def _drawn(model: SlowModel, n: int, key: PRNGKeyArray, criteria: Criteria, days
     shares = np.stack([(rng.random(n) < criteria.drugs.get(name, 0.0)).astype(float) for name in DRUGS], axis=1)
     insulin = np.where(rng.random(n) < criteria.insulin, criteria.units, 0.0)
     person = Person(
-        jnp.asarray(male), jnp.asarray(_cut(rng, criteria.age, n)), jnp.asarray(height), jnp.asarray(_cut(rng, criteria.duration, n)),
-        jnp.asarray(_cut(rng, criteria.mass_index, n) * height**2), 1.0 + jnp.arange(float(days)),
+        male, _cut(rng, criteria.age, n), height, _cut(rng, criteria.duration, n), _cut(rng, criteria.mass_index, n) * height**2, 1.0 + np.arange(float(days)),
     )  # fmt: skip
-    hba1c = jnp.asarray(_cut(rng, criteria.hba1c, n))
-    parameters = dict(model.prior.constrain(model.prior.draw(n, key=stream(key, "parameters"))))
-    parameters |= {"start": jnp.ones(n), "energy_offset": jnp.zeros(n)}  # the criteria tell the true weight, and people are in balance
-    parameters["function"] = function_for(hba1c, parameters, jnp.asarray(shares), jnp.asarray(insulin))
-    return Population(person, parameters, jnp.asarray(shares), jnp.asarray(insulin), hba1c)
+    hba1c = _cut(rng, criteria.hba1c, n)
+    parameters = jax.tree.map(np.asarray, _parameters(model, stream(key, "parameters"), hba1c, shares, insulin))
+    return Population(person, parameters, shares, insulin, hba1c)
+
+
+@eqx.filter_jit
+def _parameters(model: SlowModel, key: PRNGKeyArray, hba1c: Array, shares: Array, insulin: Array) -> dict[str, Array]:
+    """Return the parameters of people in balance, whose true weight the criteria tell: the prior's, and the function that goes with their HbA1c."""
+    n = hba1c.shape[0]
+    found = dict(model.prior.constrain(model.prior.draw(n, key=key))) | {"start": jnp.ones(n), "energy_offset": jnp.zeros(n)}
+    return found | {"function": function_for(hba1c, found, shares, insulin)}
 
 
 def sample(
@@ -162,8 +167,8 @@ def sample(
     else:
         raise ModelError("the criteria ask for people whom the model does not know", seen=f"{found} of {n}", fix="widen HbA1c or the drugs")
     day = parts[0].person.day
-    bare = [eqx.tree_at(lambda p: p.person.day, p, jnp.zeros(p.size)) for p in parts]
-    return eqx.tree_at(lambda p: p.person.day, jax.tree.map(lambda *x: jnp.concatenate(x), *bare), day)
+    bare = [eqx.tree_at(lambda p: p.person.day, p, np.zeros(p.size)) for p in parts]
+    return eqx.tree_at(lambda p: p.person.day, jax.tree.map(lambda *x: np.concatenate(x), *bare), day)
 
 
 def _events(population: Population, phases: Sequence[Phase]) -> Plan:
@@ -183,8 +188,7 @@ def _events(population: Population, phases: Sequence[Phase]) -> Plan:
     amount = np.stack([row[2] for row in rows], axis=1)
     wide = (n, len(rows))
     return Plan(
-        jnp.asarray(np.broadcast_to(begin, wide)), jnp.asarray(np.broadcast_to(length, wide)), jnp.asarray(amount),
-        jnp.asarray(np.broadcast_to(channel.astype(int), wide)), jnp.ones(wide, bool),
+        np.broadcast_to(begin, wide), np.broadcast_to(length, wide), amount, np.broadcast_to(channel.astype(int), wide), np.ones(wide, bool),
     )  # fmt: skip
 
 
@@ -234,12 +238,12 @@ def simulate(
             "a day lies beyond the grid of this population", seen=max(days), expected=f"< {count}", fix="sample with more days"
         )
     twin = SlowModel() if model is None else model
-    plans, index = _events(population, phases), jnp.asarray(np.asarray(days, int))
+    plans, index = _events(population, phases), np.asarray(days, int)
     size = min(chunk, population.size)
     found = []
     for first in range(0, population.size, size):
         rows = np.minimum(np.arange(first, first + size), population.size - 1)  # the last chunk repeats its last person
         part = population.take(rows)
-        out = _paths(twin, part.parameters, jax.tree.map(lambda x, rows=rows: x[rows], plans), part.person, index)
+        out = _paths(twin, part.parameters, jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], plans), part.person, index)
         found.append(tuple(np.asarray(x)[: population.size - first] for x in out))
     return Year(np.asarray(days), *(np.concatenate(column) for column in zip(*found, strict=True)))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from gemel.core.code import Code
 from gemel.core.record import Finding, PatientRecord
@@ -54,15 +56,23 @@ def meal_path(
     is_normal: bool, *, grams: float = 78.0, minutes: int = 420, substeps: int = 1
 ) -> tuple[tuple[float, float], np.ndarray, np.ndarray]:
     """Return glucose and insulin at rest, and both at the end of each minute after a meal eaten at once (mg/dL, pmol/L)."""
+    rest, path, volumes = _meal(is_normal, grams, minutes, substeps)
+    glucose, insulin = (np.asarray(x) / v for x, v in zip((path.Gp, path.Ip), volumes, strict=True))
+    return (float(rest.Gp / volumes[0]), float(rest.Ip / volumes[1])), glucose, insulin
+
+
+@partial(jax.jit, static_argnums=(0, 2, 3))
+def _meal(is_normal: bool, grams: float, minutes: int, substeps: int) -> tuple[MealState, MealState, tuple[Array, Array]]:
+    """Return the state at rest, all states of the meal, and the volumes that turn amounts into concentrations."""
     p = {name: jnp.asarray(v) for name, v in column(is_normal).items()}
 
-    def run(start: MealState, count: int, meal: float) -> MealState:
+    def run(start: MealState, count: int, meal: Array | float) -> MealState:
         still = jnp.zeros(count)
         return integrate(derivative, start, Drive(still, jnp.full(count, meal), still, still), p, integrator=RK4(substeps))
 
     rest = jax.tree.map(lambda x: x[-1], run(held_at(p["Gb"], jnp.zeros(()), p), 10_000, 0.0))
     path = run(eqx.tree_at(lambda s: s.solid, rest, jnp.asarray(1000.0 * grams)), minutes, 1000.0 * grams)
-    return (float(rest.Gp / p["Vg"]), float(rest.Ip / p["Vi"])), np.asarray(path.Gp / p["Vg"]), np.asarray(path.Ip / p["Vi"])
+    return rest, path, (p["Vg"], p["Vi"])
 
 
 def eaten_is_absorbed_or_in_the_gut(model: Type2Model, params, plan, times, context):
