@@ -113,17 +113,25 @@ def load_manifest(path: Path) -> dict[str, TwinManifest]:
 
 
 def _package_dir(point: EntryPoint) -> Path:
+    top, *rest = point.module.split(".")
     try:
-        spec = importlib.util.find_spec(point.module)
-    except ModuleNotFoundError:
+        spec = importlib.util.find_spec(top)
+    except (ModuleNotFoundError, ValueError):
         spec = None
-    if spec is None or spec.origin is None:
-        raise ManifestError(
-            f"entry point {point.name!r} names a module that cannot be found",
-            seen=point.value,
-            fix="reinstall the package that provides it",
-        )
-    return Path(spec.origin).parent
+    # parents are not imported on the way down: that would run the twin
+    for place in () if spec is None else (spec.submodule_search_locations or [Path(spec.origin or "").parent]):
+        package = Path(place).joinpath(*rest)
+        if package.is_dir():
+            return package
+        if rest and package.with_suffix(".py").is_file():
+            return package.parent
+        if not rest:
+            return Path(place)
+    raise ManifestError(
+        f"entry point {point.name!r} names a module that cannot be found",
+        seen=point.value,
+        fix="reinstall the package that provides it",
+    )
 
 
 def entry_point(twin: str) -> EntryPoint:

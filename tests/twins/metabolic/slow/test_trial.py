@@ -42,7 +42,8 @@ def test_more_is_asked_and_kept_and_more_reach_the_endpoint(people):
     assert none.reached.mean() <= some.reached.mean() < more.reached.mean()
     assert abs(none.weight.mean()) < 0.01
     assert more.weight.mean() < some.weight.mean() < -0.03
-    assert (more.weight <= some.weight + 1e-9).all(), "the same luck in both programmes"
+    same = more.drug_free == some.drug_free  # a drug that is withdrawn gives back the weight it took
+    assert (more.weight[same] <= some.weight[same] + 1e-9).all(), "the same luck in both programmes"
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ and what follows when drugs are withdrawn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -44,8 +44,8 @@ def trial_view(
             + ("It holds." if external.passed else "It does not hold: what follows rests on links that have failed this check."),
         ),
         Table.of(
-            ("check", None, [f"{k}: {c.name}" for k, c in zip(kinds, checks, strict=True)]), ("published", "1", [c.published for c in checks]),
-            ("predicted", "1", [c.median for c in checks]), ("5 %", "1", [c.low for c in checks]), ("95 %", "1", [c.high for c in checks]),
+            ("check", None, [f"{k}: {c.name}" for k, c in zip(kinds, checks, strict=True)]), ("published", "1", _short(c.published for c in checks)),
+            ("predicted", "1", _short(c.median for c in checks)), ("5 %", "1", _short(c.low for c in checks)), ("95 %", "1", _short(c.high for c in checks)),
             ("inside", None, ["PASS" if c.passed else "FAIL" for c in checks]), title="Against published aggregates",
         ),
         bars_figure(
@@ -57,11 +57,11 @@ def trial_view(
             intervals={f"{a.name}, predicted": (100 * a.share[0], 100 * a.share[2]) for a in arms}, level=0.9, category="Arm", **standing,
         ),
         Table.of(
-            ("arm", None, [a.name for a in arms]), ("share, predicted", "%", [100 * a.share[1] for a in arms]), ("5 %", "%", [100 * a.share[0] for a in arms]),
-            ("95 %", "%", [100 * a.share[2] for a in arms]), ("published", "%", [100 * PUBLISHED[k] for k in ("coached", "usual")]),
+            ("arm", None, [a.name for a in arms]), ("share, predicted", "%", _short((100 * a.share[1] for a in arms), 0)), ("5 %", "%", _short((100 * a.share[0] for a in arms), 0)),
+            ("95 %", "%", _short((100 * a.share[2] for a in arms), 0)), ("published", "%", [100 * PUBLISHED[k] for k in ("coached", "usual")]),
             ("published inside", None, [_inside(a, PUBLISHED[k]) for a, k in zip(arms, ("coached", "usual"), strict=True)]),
-            ("weight, predicted", "%", [100 * a.weight[1] for a in arms]), ("weight, published", "%", [100 * PUBLISHED[f"{k} weight"] for k in ("coached", "usual")]),
-            title="Forward prediction", note="Predictive intervals: what is unknown of everyone at once, and who is enrolled.",
+            ("weight, predicted", "%", _short((100 * a.weight[1] for a in arms), 1)), ("weight, published", "%", [100 * PUBLISHED[f"{k} weight"] for k in ("coached", "usual")]),
+            title="Forward prediction", note="Predictive intervals: what is unknown of everyone at once, and who is enrolled",
         ),
         Text(
             title="The trial as designed",
@@ -70,17 +70,17 @@ def trial_view(
         ),
         *(
             Table.of(
-                ("deficit asked for", "kcal/d", list(deficits)), *((f"kept {100 * k:.0f} %", "%", 100 * grid[i, :, j]) for j, k in enumerate(kept)),
+                ("deficit asked for", "kcal/d", list(deficits)), *((f"kept: {k:g}", "%", np.round(100 * grid[i, :, j], 0)) for j, k in enumerate(kept)),
                 title=f"Share at the endpoint where beta cells recover {factor:g} times as much",
-                note="Which assumptions would give a published share: read the cells, not the model's opinion.",
+                note="Which assumptions would give a published share: read the cells, not the model's opinion",
             )
             for i, factor in enumerate(reserve)
         ),
         Table.of(
             ("withdrawn after three months", None, list(withdrawals)), ("people", "1", [float(w["people"]) for w in withdrawals.values()]),
-            ("HbA1c after a year", "%", [w["hba1c"] for w in withdrawals.values()]), ("change", "%", [w["change"] for w in withdrawals.values()]),
-            ("below 6.5 %", "%", [100 * w["below 6.5"] for w in withdrawals.values()]), ("below 7 %", "%", [100 * w["below 7"] for w in withdrawals.values()]),
-            title="De-prescribing under the coached programme", note="Consequences of the model, for those who took what is withdrawn; no advice to anybody.",
+            ("HbA1c after a year", "%", _short(w["hba1c"] for w in withdrawals.values())), ("change", "%", _short(w["change"] for w in withdrawals.values())),
+            ("below 6.5 %", "%", _short((100 * w["below 6.5"] for w in withdrawals.values()), 0)), ("below 7 %", "%", _short((100 * w["below 7"] for w in withdrawals.values()), 0)),
+            title="De-prescribing under the coached programme", note="Consequences of the model, for those who took what is withdrawn; no advice to anybody",
         ),
         Text(title="Assumed", tone="limit", body="\n".join(f"- {line}" for line in ASSUMED)),
     ]  # fmt: skip
@@ -90,6 +90,10 @@ def trial_view(
         subtitle=f"{people:,} virtual people",
         sections=tuple(sections),
     )
+
+
+def _short(values: Iterable[float], digits: int = 2) -> np.ndarray:
+    return np.round(np.array(list(values), float), digits)
 
 
 def _inside(arm: Arm, published: float) -> str:
