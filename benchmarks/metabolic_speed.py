@@ -245,7 +245,7 @@ def report(stages: dict[str, Any], args: argparse.Namespace) -> list[str]:
         g = stages["glucoenv"]
         print(
             f"GluCoEnv (torch {g['torch']}, one thread): {g['cpu_s_per_patient_day']:.2f} CPU-s per patient-day (30 together, computed from {g['minutes']} min); "
-            f"differs by {g['largest_difference']:.1f} mg/dL: its meal is added in g where mg are meant, so that the error is not equal"
+            f"differs by {g['largest_difference']:.1f} mg/dL: its amount of the meal adds g to mg, so that the error is not equal"
         )
         if rate is not None:
             print(f"  ratio to GluCoEnv: {rate * g['cpu_s_per_patient_day']:.0f}")

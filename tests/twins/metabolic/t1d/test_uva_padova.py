@@ -14,6 +14,7 @@ from gemel.twins.metabolic._gut import meal_amount
 from gemel.twins.metabolic.t1d import _uva_padova as equations
 from gemel.twins.metabolic.t1d._cascade import cascade, minute
 from gemel.twins.metabolic.t1d._uva_padova import PMOL_PER_UNIT, derivative, glucose_flows, resting, sensed
+from gemel.twins.metabolic.t1d.evidence import VERIFICATION, Problem
 from gemel.twins.metabolic.t1d.priors import FREE, people
 from gemel.twins.metabolic.t1d.virtual import basal_rate, bolus, eaten, parameters_of, simulate
 
@@ -253,3 +254,11 @@ def test_glucose_is_used_and_made_in_the_published_amounts():
     assert float(Gp) == pytest.approx(5 - 2 - 1 + 2 - 1 - 0.0005 * 61 - 24 + 15, abs=1e-9)
     assert float(Gt) == pytest.approx(24 - 15 - 5.0 * 150 / 380, abs=1e-9)
     assert float(Gs) == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_the_problems_of_the_evidence_have_their_answers():
+    assert [p.name for p in VERIFICATION] == ["V1", "V1, cascade", "V3", "V5"]
+    assert all(p.passed() for p in VERIFICATION)
+    broken = Problem("order", "of another method", 1.0, 0.1, VERIFICATION[-1].compute)
+    assert not broken.passed()
