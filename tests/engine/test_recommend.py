@@ -191,3 +191,10 @@ def test_influence_agrees_with_leaving_out():
     without, _ = exact_posterior(twin.model, replace(twin.observed, data=Dataset.of(time[kept], value[kept])))
     assert told[0]["moved"] == pytest.approx(mean[2] - without[2], abs=0.2 * np.sqrt(covariance[2, 2]))
     assert compare(twin, {"a": None}, twin.times(60), n=4, key=KEY).forecasts["a"].usable
+
+
+def test_states_that_carry_the_advice_are_called_by_their_names():
+    from gemel.engine.model import state_names
+    from gemel.twins.toys.model import GrowthModel
+
+    assert state_names(GrowthModel()) == ("size now", "drug now", "cleared now")

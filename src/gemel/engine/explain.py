@@ -16,7 +16,7 @@ from gemel.core.time import MINUTE, iso
 from gemel.engine.data import Dataset
 from gemel.engine.forecast import Comparison, compare
 from gemel.engine.keys import stream
-from gemel.engine.model import AbstractModel, AbstractStateModel
+from gemel.engine.model import AbstractModel, AbstractStateModel, state_names
 from gemel.engine.twin import Twin
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def explain(
         assert twin.stream is not None
         rows = np.asarray(twin.stream.rows)
         pick = np.asarray(jax.random.permutation(stream(key, "draws"), np.arange(n) % len(rows)))
-        names = (*model.prior.names, *(f"state {i}" for i in range(rows.shape[1] - model.prior.size)))
+        names = (*model.prior.names, *state_names(model))
         told["parameters"], told["flip"] = carriers(rows[pick], names, gain)
         if plans is not None:
             told["data"] = _stream_influence(twin, best, second, plans, comparison.forecasts[best].times, objective, min(n, 128), key)

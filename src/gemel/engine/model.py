@@ -28,6 +28,7 @@ __all__ = [
     "Observed",
     "Output",
     "pack",
+    "state_names",
     "target_of",
     "unpack",
 ]
@@ -172,6 +173,15 @@ class AbstractStateModel(AbstractLeastSquaresModel):
 def pack(state: PyTree) -> Float[Array, " state"]:
     """Put the scalar fields of a state module into a vector, in the order of the fields."""
     return jnp.stack(jax.tree.leaves(state))
+
+
+def state_names(model: AbstractStateModel) -> tuple[str, ...]:
+    """Return what each entry of a packed state is called: the fields of the state, *now*."""
+    start = jnp.zeros(len(model.outputs)), jnp.zeros(model.noise_size)
+    like = jax.eval_shape(lambda z: model.initial(model.prior.constrain(z), *start), model.prior.mean)
+    return tuple(
+        f"{jax.tree_util.keystr(path, simple=True, separator='.')} now" for path, _ in jax.tree_util.tree_flatten_with_path(like)[0]
+    )
 
 
 def unpack(like: PyTree, vector: Float[Array, " state"]) -> PyTree:
