@@ -1,11 +1,14 @@
 """V18: the walls. Whatever the state, nothing beyond a limit is accepted."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import gemel.engine  # noqa: F401  sets the numerics before the room is imported
+from gemel.core.errors import DomainError
 from gemel.engine.plan import Plan
-from gemel.twins.metabolic.plans import SafetyLimits, plan_limits, refusal
+from gemel.twins.metabolic.plans import SafetyLimits, plan_limits, refusal, scaled_basal
 
 NAMES = ("bolus", "basal", "programmed", "carbohydrate", "glucose", "on_board", "forecast_low")
 SAFE = {"bolus": 4.0, "basal": 1.0, "programmed": 1.0, "carbohydrate": 50.0, "glucose": 140.0, "on_board": 1.0, "forecast_low": 90.0}
@@ -96,3 +99,14 @@ def test_the_dose_walls_of_plans():
     assert "at most 15.0 U" in check(Plan.of([(0.0, 1.0, 15.1, 0)]))
     assert "at most 200 g" in check(Plan.of([(0.0, 15.0, 201.0, 2)]))
     assert check(Plan.of([(0.0, 1440.0, 24.0, 0)])) is None, "a day of basal insulin is no bolus"
+
+
+def test_a_basal_rate_changes_from_now_on_only():
+    events = [(0.0, 600.0, 10.0, 0), (400.0, 120.0, 2.0, 0), (250.0, 1.0, 4.0, 0), (350.0, 15.0, 40.0, 1)]
+    twin = SimpleNamespace(now=0, model_time=lambda _: np.array([300.0]), observed=SimpleNamespace(plan=Plan.of(events)))
+    found = sorted(scaled_basal(twin, 0.5).events)
+    assert found == sorted(
+        [(0.0, 300.0, 5.0, 0), (300.0, 300.0, 2.5, 0), (400.0, 120.0, 1.0, 0), (250.0, 1.0, 4.0, 0), (350.0, 15.0, 40.0, 1)]
+    )
+    with pytest.raises(DomainError, match="basal rate"):
+        scaled_basal(twin, 4.0)

@@ -17,7 +17,18 @@ from gemel.twins.metabolic._minimal import WINDOWS
 from gemel.twins.metabolic.metrics import risk_transform
 from gemel.twins.metabolic.priors import fixed
 
-__all__ = ["SafetyLimits", "limits", "meal", "named_plans", "objective", "plan_limits", "refusal", "with_bolus", "without_next_meal"]
+__all__ = [
+    "SafetyLimits",
+    "limits",
+    "meal",
+    "named_plans",
+    "objective",
+    "plan_limits",
+    "refusal",
+    "scaled_basal",
+    "with_bolus",
+    "without_next_meal",
+]
 
 INSULIN = 0
 
@@ -129,6 +140,23 @@ def meal(twin: Twin, grams: float, *, after: float = 0.0) -> Plan:
 def _scaled(twin: Twin, channels: tuple[int, ...], factor: float) -> Plan:
     chosen = set(_ahead(twin, channels))
     return Plan.of([(s, d, a * factor if (s, d, a, c) in chosen else a, c) for s, d, a, c in twin.observed.plan.events], smallest=32)
+
+
+def scaled_basal(twin: Twin, factor: float) -> Plan:
+    """Return the known plan with slow insulin (pieces of an hour and longer) multiplied from now on; what runs already is divided at this moment."""
+    most = SafetyLimits().basal_factor
+    if not 0.0 <= factor <= most:
+        raise DomainError(
+            "a basal rate of this size is not accepted", seen=f"{factor:g} times", expected=f"0 to {most:g} times the programmed rate"
+        )
+    now, out = _now(twin), []
+    for start, length, amount, channel in twin.observed.plan.events:
+        begun = min(max((now - start) / length, 0.0), 1.0) if channel == INSULIN and length >= 60.0 else 1.0
+        if begun > 0.0:
+            out.append((start, length * begun, amount * begun, channel))
+        if begun < 1.0:
+            out.append((max(start, now), length * (1.0 - begun), amount * (1.0 - begun) * factor, channel))
+    return Plan.of(out, smallest=32)
 
 
 def without_next_meal(twin: Twin) -> Plan:
