@@ -257,8 +257,9 @@ class Adaptive(AbstractMethod):
         ]
 
     def _resample(self, search: _Search, key: PRNGKeyArray) -> np.ndarray:
-        chosen = Ensemble(jnp.asarray(search.found), jnp.asarray(search.weights)).draw(self.kept, key=stream(key, "kept"))
-        return np.asarray(chosen)
+        spare = self.rounds * self.draws - len(search.found)  # rows without weight: one program, however many rounds a patient took
+        found, weights = np.pad(search.found, ((0, spare), (0, 0))), np.pad(search.weights, (0, spare), constant_values=-np.inf)
+        return np.asarray(Ensemble(jnp.asarray(found), jnp.asarray(weights)).draw(self.kept, key=stream(key, "kept")))
 
     def _begin(
         self, targets: AbstractTarget, keys: PRNGKeyArray, progress: Progress | None
