@@ -108,7 +108,7 @@ def calibration_error(levels: np.ndarray, quantiles: np.ndarray, y: np.ndarray) 
 
 def one_split(people: list[Person], c: dict[str, Any], seed: int) -> dict[str, Any]:
     """Learn on one split and forecast its tests; squared errors per window."""
-    from gemel.engine.discrepancy import LEVELS
+    from gemel.engine.bands import LEVELS
     from gemel.twins.metabolic.correct import learn
     from gemel.twins.metabolic.discrepancy import PersonSeries
 

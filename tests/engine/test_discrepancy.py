@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from gemel.engine.bands import LEVELS, crps_of_quantiles
 from gemel.engine.correction import Correction
-from gemel.engine.discrepancy import LEVELS, BlockRidge, Ridge, Settings, crps_of_quantiles
+from gemel.engine.discrepancy import BlockRidge, Ridge, Settings
 
 
 def problem(n=400, p=5, seed=0):

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from gemel.engine.discrepancy import LEVELS, BlockRidge, Discrepancy, Ridge, Settings, Spread
+from gemel.engine.bands import LEVELS, Spread
+from gemel.engine.discrepancy import BlockRidge, Discrepancy, Ridge, Settings
 
 __all__ = ["Correction", "DiscrepancySet"]
 
@@ -22,7 +23,7 @@ class Correction:
     Parameters
     ----------
     horizons : (h,) minutes, increasing.
-    quantiles : (h, 99) at :data:`gemel.engine.discrepancy.LEVELS`, in the output's unit.
+    quantiles : (h, 99) at :data:`gemel.engine.bands.LEVELS`, in the output's unit.
     """
 
     horizons: Float[np.ndarray, " h"]

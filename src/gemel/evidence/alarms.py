@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from gemel.engine.discrepancy import LEVELS
+from gemel.engine.bands import LEVELS
 from gemel.evidence.stream_protocol import Alarm, Recording, Windows
 
 __all__ = ["AlarmCurve", "alarm_curve", "events"]

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from gemel.core.advice import ShownOn
 from gemel.core.errors import DataError
 from gemel.core.protocols import Progress
-from gemel.engine.discrepancy import LEVELS, Ridge, crps_of_quantiles
+from gemel.engine.bands import LEVELS, crps_of_quantiles
+from gemel.engine.discrepancy import Ridge
 from gemel.evidence.alarms import AlarmCurve, alarm_curve
 from gemel.evidence.bootstrap import clustered_interval
 from gemel.evidence.stream_protocol import Forecasts, StreamProtocol, Windows, windows
