@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from _data import require_dataset
+from _data import data_environment, require_dataset
 from gemel.cli.progress import Bar
 
 
@@ -30,7 +30,9 @@ def test_two_years_of_a_virtual_person(tmp_path):
 def test_one_real_person_with_type_2_diabetes(tmp_path, monkeypatch):
     from gemel.cli.demo import metabolic_t2d
 
-    monkeypatch.setenv("GEMEL_DATA", str(require_dataset("shanghai").parents[1]))
+    require_dataset("shanghai")
+    for name, value in data_environment().items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(metabolic_t2d, "READINGS", 12)
     said: list[str] = []
     told = metabolic_t2d.run(output=tmp_path / "t2d", seed=1, say=said.append, progress=Bar())
