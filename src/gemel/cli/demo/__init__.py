@@ -15,7 +15,7 @@ from gemel.cli.output import echo, note, print_json
 
 __all__ = ["NAMES", "demo"]
 
-NAMES = ("metabolic", "metabolic-t1d", "metabolic-trial")
+NAMES = ("metabolic", "metabolic-t1d", "metabolic-t2d", "metabolic-slow", "metabolic-trial")
 """Demonstrations; ``metabolic-t1d`` is the module ``metabolic_t1d``."""
 
 
