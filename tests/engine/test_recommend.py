@@ -99,6 +99,19 @@ def test_plans_that_cannot_be_told_apart():
     assert "worth" in first.sentence
 
 
+def test_first_among_many_that_do_the_same_is_no_choice():
+    """Six plans that tie in most draws: one is best in 23 % of them, more than its share, and beats the second, best in 20 %, hardly more than half the time."""
+    twin = calibrated("toy-linear")
+    plans = {f"{k} mg": dose(twin, float(k)) for k in range(6)}
+    winner = np.searchsorted(np.cumsum([0.23, 0.20, 0.15, 0.14, 0.14]), (np.arange(1000) + 0.5) / 1000)
+    tie = Objective("nothing that matters", "1", lambda f: 1e-9 * (winner == int(f.plan[0])))
+    found = advise(twin, plans, tie, n=1000)
+    assert isinstance(found, Abstained)
+    assert found.reason == AbstentionReason.INDISTINGUISHABLE
+    assert "beats '1 mg' with probability 52% only" in found.sentence
+    assert found.ranking[0].probability_best == pytest.approx(0.23)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

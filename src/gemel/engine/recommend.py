@@ -24,6 +24,10 @@ from gemel.engine.twin import Twin
 __all__ = ["Abstained", "Choice", "Limit", "Objective", "recommend"]
 
 
+DUEL = 0.55
+"""Least probability, ties counted half, with which a choice must beat the second best: among many plans that do the same, one is always first. ASSUMED."""
+
+
 @dataclass(frozen=True)
 class Objective:
     """What is good: ``utility(forecast) -> (draw,)``, larger is better. ``threshold`` is the least ``P(best)`` that counts as a ranking."""
@@ -224,8 +228,12 @@ def recommend(
             plans=named,
         )
         needed = max(objective.threshold if len(feasible) == 2 else objective.threshold * 2 / len(feasible), 1.0 / len(feasible) + 0.05)
-        if chance < needed:
+        ahead, behind = utilities[:, winner], utilities[:, second]
+        duel = float(np.mean(ahead > behind) + 0.5 * np.mean(ahead == behind))
+        if chance < needed or duel < DUEL:
             sentence = f"{best.plan!r} is best with probability {chance:.0%} only; {needed:.0%} is asked for"
+            if chance >= needed:
+                sentence = f"{best.plan!r} beats {scores[second].plan!r} with probability {duel:.0%} only; {DUEL:.0%} is asked for"
             if measuring_cost is not None and evpi > measuring_cost:
                 return Abstained(
                     AbstentionReason.MEASURE_FIRST,
