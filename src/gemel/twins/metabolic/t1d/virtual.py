@@ -48,8 +48,8 @@ def virtual_person(name: str) -> VirtualPerson:
 
 def parameters_of(persons: Sequence[VirtualPerson]) -> dict[str, Float[Array, " person"]]:
     """Return the completed parameters of several people."""
-    free = {n: jnp.asarray([p.parameters[n] for p in persons], float) for n in FREE}
-    return completed(free | {n: jnp.full(len(persons), constant(n)) for n in ("Fcns", "ke1", "ke2", "HEb", "f")})
+    free = {n: np.array([p.parameters[n] for p in persons], float) for n in FREE}
+    return _completed(free | {n: np.full(len(persons), constant(n)) for n in ("Fcns", "ke1", "ke2", "HEb", "f")})
 
 
 def solvable(p: Mapping[str, Array]) -> Bool[Array, " person"]:
