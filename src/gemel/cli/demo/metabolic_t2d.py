@@ -73,7 +73,7 @@ def run(*, output: Path, seed: int, say: Any, progress: Any) -> dict[str, Any]:
     columns += (("inside 90 %", "1", "coverage90"), ("forecasts", "1", "n"))
     table = Table.of(
         *((label, unit, [float(r[name]) for r in scores]) for label, unit, name in columns), title="How the streamed forecasts did",
-        note="One person's day of readings, each forecast scored when its outcome was known. The equations alone; the room's default twin does better.",
+        note="One person's day of readings, each forecast scored when its outcome was known.",
     ) if scores else None  # fmt: skip
     view = report.view(twin, record, made, advice, shown_on=shown, simulated=simulated, scores=table)
     output.mkdir(parents=True, exist_ok=True)

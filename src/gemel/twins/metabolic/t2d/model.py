@@ -16,6 +16,7 @@ from gemel.engine.model import AbstractStateModel, Output
 from gemel.engine.plan import Channel, Plan
 from gemel.engine.prior import Prior
 from gemel.physics.ode import RK4, AbstractIntegrator
+from gemel.twins.metabolic import correct
 from gemel.twins.metabolic._gut import meal_amount
 from gemel.twins.metabolic.t2d import observe
 from gemel.twins.metabolic.t2d._dalla_man import Drive, MealState, at_rest, derivative, held_at
@@ -197,12 +198,12 @@ class Type2Model(AbstractStateModel):
         return state.body.IG[None]
 
     def discrepancy(self, record, now):
-        """Learn nothing beside the equations: the room's default twin has that layer."""
-        del record, now
+        """Learn from the person's own past what the equations keep getting wrong, as the room's default twin does (:mod:`gemel.twins.metabolic.correct`)."""
+        return correct.learn_alone(record, now)
 
     def correction(self, record, now, learnt):
-        """Have nothing to say."""
-        del record, now, learnt
+        """Ask it at ``now``."""
+        return correct.correction(record, now, learnt)
 
     def learns(self):
         """Let readings move glucose, remote insulin and unannounced appearance; the rest follows from what was logged and from the parameters."""
