@@ -26,7 +26,7 @@ __all__ = [
     "unannounced_meals",
 ]  # fmt: skip
 
-LEARNT = "learnt on virtual people drawn anew (benchmarks/metabolic_detect.py --learn); ASSUMED for real ones"
+LEARNT = "learnt on 28 adults drawn anew; benchmarks/metabolic_detect.py --learn fits again on other lives of theirs; ASSUMED for real ones"
 
 CONSTANTS: dict[str, Constant] = {
     "threshold": Constant(0.1, "g/min", ASSUMED, "appearance of carbohydrate beyond what was logged that counts as eating: 6 g an hour"),
