@@ -5,6 +5,7 @@ What is done here for every run:
 - compiled programs are kept in the user's cache folder, mode 0700, so that a second run does not pay for them again;
 - seconds and compiled programs are counted per room (folder of ``tests/``) and printed last. A room of ``twins/`` that compiles more programs than
   its ``twin.toml`` allows fails the run: counts do not flake, times do;
+- compiled programs are let go when they hold too many memory maps;
 - where ``CI`` is set, a test with a marker of :data:`MUST_RUN` that is skipped has failed.
 """
 
@@ -21,6 +22,8 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 TWINS = HERE.parent / "src" / "gemel" / "twins"
+MOST_MAPS = 30_000
+"""Memory maps of this process at which compiled programs are let go between two files of tests: half of Linux's usual limit."""
 MUST_RUN = ("data", "browser")
 """What CI has: a skip there is a hole in the net, not a courtesy."""
 
@@ -125,6 +128,22 @@ def pytest_make_collect_report(collector: pytest.Collector):
         next(meter, None)
 
 
+def _release() -> None:
+    """Let go of compiled programs before the process runs out of memory maps: each holds several, and at the kernel's limit XLA crashes."""
+    try:
+        with open("/proc/self/maps", "rb") as maps:
+            held = sum(1 for _ in maps)
+    except OSError:
+        return  # no such limit here
+    if held > MOST_MAPS:
+        import gc
+
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None):
     meter = item.config.stash[METER].measure(item.path, 1)
@@ -133,6 +152,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None):
         return (yield)
     finally:
         next(meter, None)
+        if nextitem is not None and nextitem.path != item.path:
+            _release()
 
 
 @pytest.hookimpl(wrapper=True)
