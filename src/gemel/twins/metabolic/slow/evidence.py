@@ -158,7 +158,8 @@ def energy_eaten_is_spent_or_stored(model: SlowModel, params, plan, times, conte
     return (jax.vmap(held)(states) - held(resting(body)) - net) / (body.intake * context.day)
 
 
-energy_eaten_is_spent_or_stored.tolerance = 1e-6  # type: ignore[attr-defined]  # daily steps against a fat mass that is exponential in lean: 1.4e-7 was seen
+# One step a day: 1.4e-6 over prior draws, 5e-8 with two steps and 2.5e-9 with four. What is left is the step's error, not the law's.
+energy_eaten_is_spent_or_stored.tolerance = 1e-5  # type: ignore[attr-defined]
 
 
 def constant_glucose_gives_the_adag_line(model: SlowModel, params, plan, times, context):
