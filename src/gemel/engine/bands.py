@@ -1,4 +1,4 @@
-"""How wide: the size of a residual regressed on features, its quantiles by group, and a tracker that follows them. Part of :mod:`.discrepancy`."""
+"""How wide: the size of a residual regressed on features, its quantiles by group, and a tracker that follows them. Part of :mod:`gemel.engine.discrepancy`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Evidence of the slow axis: problems with known answers, what is conserved, and questions outside the domain.
 
-Published aggregates of trials stand in :mod:`gemel.twins.metabolic.slow._external`.
+Published aggregates of trials stand in ``_external.py``.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ __all__ = [
 
 HIGHEST = 6.5
 """HbA1c (%) that the objective aims to stay below: the threshold of the diagnosis."""
+FADING = 0.3
+"""Width (%) over which a lower HbA1c ceases to matter below that threshold. ASSUMED."""
 MOST_DEFICIT, LOWEST_INTAKE = 1000.0, 800.0
 """Walls on a plan, kcal/d: largest deficit, and least intake in the plans that this room offers. ASSUMED; less than that is for supervised care."""
 MOST_SHARE = 2.0
@@ -104,11 +106,14 @@ def _words(name: str) -> str:
 
 
 def _above(forecast: Forecast) -> np.ndarray:
-    return -np.maximum(forecast.draws[:, :, 0] - HIGHEST, 0.0).mean(axis=1)
+    return -FADING * np.logaddexp(0.0, (forecast.draws[:, :, 0] - HIGHEST) / FADING).mean(axis=1)
 
 
 def objective() -> Objective:
-    """Return the objective: least HbA1c above 6.5 %, averaged over the horizon. What a plan costs a person is not in it."""
+    """Return the objective: least HbA1c above 6.5 %, averaged over the horizon; below, less is still better, and matters less and less.
+
+    What a plan costs a person is not in it.
+    """
     return Objective("HbA1c above 6.5 % (negative)", "%", _above, threshold=0.6)
 
 
