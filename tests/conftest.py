@@ -12,6 +12,7 @@ What is done here for every run:
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -43,6 +44,8 @@ def _prepare(environ: dict[str, str] | os._Environ[str]) -> None:
 
 
 _prepare(os.environ)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background: what tests start would never hear an interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass
