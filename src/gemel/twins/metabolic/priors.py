@@ -17,6 +17,9 @@ from gemel.engine.transform import Log, Logit
 __all__ = ["CONSTANTS", "Constant", "fixed", "identification_prior", "person_prior"]
 
 CAPPON = "doi:10.1109/TBME.2023.3286856"
+WANDER = (
+    "of the noise in sensor.py (Breton & Kovatchev 2008, doi:10.1177/193229680800200517), over sixty weeks drawn; ASSUMED for real sensors"
+)
 VIRTUAL = "estimated on virtual people drawn anew (gemel bench metabolic-replay --drawn); ASSUMED for real ones"
 
 
@@ -56,8 +59,8 @@ CONSTANTS: dict[str, Constant] = {
     "rise_half": Constant(69.0, "mg/dL", VIRTUAL, "effect of the equations at which the gain on rises has halved"),
     "fall_gain": Constant(4.1, "1", VIRTUAL, "small falls under a changed input, against those of the equations"),
     "fall_half": Constant(11.9, "mg/dL", VIRTUAL, "effect of the equations at which the gain on falls has halved"),
-    "wander_sd": Constant(9.0, "mg/dL", ASSUMED, "correlated noise of a sensor, standard deviation"),
-    "wander_minutes": Constant(40.0, "min", ASSUMED, "its correlation time"),
+    "wander_sd": Constant(11.4, "mg/dL", WANDER, "correlated noise of a sensor, standard deviation"),
+    "wander_minutes": Constant(44.0, "min", WANDER, "its correlation time"),
     "nugget_sd": Constant(3.0, "mg/dL", ASSUMED, "white noise beside it in calibration"),
     "appearance_sd": Constant(0.9, "mg/dL/min", ASSUMED, "standard deviation of unannounced glucose appearance"),
     "appearance_minutes": Constant(40.0, "min", ASSUMED, "its correlation time (30-60 min)"),
