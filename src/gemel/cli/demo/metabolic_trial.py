@@ -26,7 +26,7 @@ def run(*, output: Path, seed: int, say: Any, progress: Any) -> dict[str, Any]:
     from gemel.evidence.run import model_hash
     from gemel.trials.simulate import Design, DifferenceInProportions, Population, simulate
     from gemel.twins.metabolic.slow import trial
-    from gemel.twins.metabolic.slow.evidence import external_checks
+    from gemel.twins.metabolic.slow.evidence import CREDIBILITY, external_checks
     from gemel.twins.metabolic.slow.model import SlowModel
     from gemel.twins.metabolic.slow.trial_report import trial_view
     from gemel.web import render_html
@@ -68,7 +68,7 @@ def run(*, output: Path, seed: int, say: Any, progress: Any) -> dict[str, Any]:
     withdrawals = trial.deprescribing(people, key=stream(key, "withdrawals"))
     for name, w in withdrawals.items():
         say(f"  {name}: {w['people']} people, HbA1c {w['hba1c']:.1f} % ({w['change']:+.1f}), {100 * w['below 6.5']:.0f} % below 6.5 %")
-    say(trial.credibility())
+    say(CREDIBILITY)
     progress.update(5)
     model = SlowModel()
     lineage = Lineage(
@@ -90,7 +90,7 @@ def run(*, output: Path, seed: int, say: Any, progress: Any) -> dict[str, Any]:
         "shown_on": {"kind": "simulated", "n": people.size}, "external": {"passed": external.passed, "lines": external.lines()},
         "arms": {a.name: {"share": a.share, "weight": a.weight} for a in arms}, "published": trial.PUBLISHED, "trial": found.to_dict(),
         "map": {"deficits": DEFICITS, "kept": KEPT, "reserve": RESERVE, "share": grid.tolist()}, "withdrawals": withdrawals, "assumed": trial.ASSUMED,
-        "credibility": trial.credibility(), "lineage": lineage.id, "files": {k: str(v) for k, v in files.items()},
+        "credibility": CREDIBILITY, "lineage": lineage.id, "files": {k: str(v) for k, v in files.items()},
     }  # fmt: skip
     atomic_write(files["scores"], (json.dumps(plain(told), indent=1) + "\n").encode())
     return told

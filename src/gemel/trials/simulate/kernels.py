@@ -6,7 +6,7 @@ import abc
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax.scipy.special import betainc, ndtr, ndtri
+from jax.scipy.special import betainc, gammaln, ndtr, ndtri
 from jaxtyping import Array, Float
 
 from gemel.trials.simulate.worlds import Trial
@@ -33,17 +33,11 @@ def _student_quantile(df: Array) -> Array:
     """Return the 97.5 % quantile of Student's t, by Newton's method on its distribution function from the normal quantile."""
     z = ndtri(jnp.asarray(0.975))
     t = z + (z**3 + z) / (4 * df)
-    constant = jnp.exp(_log_gamma((df + 1) / 2) - _log_gamma(df / 2)) / jnp.sqrt(df * jnp.pi)
+    constant = jnp.exp(gammaln((df + 1) / 2) - gammaln(df / 2)) / jnp.sqrt(df * jnp.pi)
     for _ in range(4):
         density = constant * (1 + t**2 / df) ** (-(df + 1) / 2)
         t = t + (_student_p(t, df) / 2 - 0.025) / density
     return t
-
-
-def _log_gamma(x: Array) -> Array:
-    from jax.scipy.special import gammaln
-
-    return gammaln(x)
 
 
 class AbstractAnalysis(eqx.Module):

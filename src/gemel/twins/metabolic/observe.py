@@ -24,7 +24,7 @@ from gemel.twins.metabolic.priors import fixed
 if TYPE_CHECKING:
     from gemel.twins.metabolic.model import MetabolicModel
 
-__all__ = ["CGM", "Context", "Glucose", "domain", "events", "glucose", "observe", "slot_context", "slots"]
+__all__ = ["CGM", "Context", "Glucose", "body_weight", "domain", "events", "glucose", "observe", "slot_context", "slots", "slots_of"]
 
 CGM = (Code.parse("loinc:99504-3"), Code.parse("loinc:105272-9"))
 CARBOHYDRATE, ENERGY, UNQUANTIFIED = Code.parse("loinc:9059-7"), Code.parse("loinc:9052-2"), Code.parse("gemel:meal-unquantified")
@@ -151,7 +151,8 @@ def _basal(found: list[tuple[float, float, float, int]], start: float, stop: flo
     return total / max(stop - start, 60.0)
 
 
-def _weight(record: PatientRecord) -> float:
+def body_weight(record: PatientRecord) -> float:
+    """Return the last body weight of a record, kg; where there is none, the assumed one."""
     for series in record.find_series(WEIGHT):
         kept = series.current()
         if len(kept):
@@ -195,7 +196,7 @@ def observe(model: MetabolicModel, record: PatientRecord, now: int, *, epoch: in
     given = past & (np.abs(known.time - epoch) <= slot_ns // 2)  # the reading from which the trajectory starts is not scored as well
     first = known.value[given][-1] if given.any() else value[0] if len(value) else 130.0
     context = Context(
-        _weights(minute_of_day), np.asarray(float(first)), np.asarray(_basal(found, end - 1440.0, end)), np.asarray(_weight(record))
+        _weights(minute_of_day), np.asarray(float(first)), np.asarray(_basal(found, end - 1440.0, end)), np.asarray(body_weight(record))
     )
     grid = np.round(minutes / model.slot) * model.slot
     data = Dataset.of(grid, value, 0, censored, smallest=span // (3 if len(value) * 2 < span else 1))
@@ -213,17 +214,28 @@ def observe(model: MetabolicModel, record: PatientRecord, now: int, *, epoch: in
 
 def slots(model: MetabolicModel, record: PatientRecord, now: int, *, epoch: int) -> Slots:
     """Put readings on their nearest slot (of two the later) and inputs where they act, from the epoch to ``now``."""
+    return slots_of(record, events(record, epoch)[0], now, epoch=epoch, slot=model.slot, channels=len(model.channels))
+
+
+def slots_of(
+    record: PatientRecord, found: list[tuple[float, float, float, int]], now: int, *, epoch: int, slot: float, channels: int
+) -> Slots:
+    """Return the slots of every twin of this room: readings on their nearest slot (of two the later), the events ``found`` as rates where they act.
+
+    Parameters
+    ----------
+    found : ``(start, duration, amount, channel)``, minutes since the epoch.
+    slot : minutes.
+    """
     known = glucose(record)
-    slot_ns = round(model.slot * MINUTE)
-    count = (now - epoch) // slot_ns + 1
+    slot_ns = round(slot * MINUTE)
+    count = int((now - epoch) // slot_ns) + 1
     index = np.floor((known.time - epoch) / slot_ns + 0.5).astype(np.int64)
     index = np.where((index == count) & (known.time <= now), count - 1, index)
     use = (index >= 0) & (index < count) & (known.time <= now)
     value, mask, censored = np.zeros((count, 1)), np.zeros((count, 1), bool), np.zeros((count, 1), int)
     value[index[use], 0], mask[index[use], 0], censored[index[use], 0] = known.value[use], True, known.censored[use]
-    found, _ = events(record, epoch)
-    inputs = _rates(found, model.slot, int(count), len(model.channels))
-    return Slots(value, mask, censored, inputs)
+    return Slots(value, mask, censored, _rates(found, slot, count, channels))
 
 
 def _rates(found: list[tuple[float, float, float, int]], slot: float, count: int, channels: int) -> np.ndarray:
@@ -294,7 +306,7 @@ def _too_much(record: PatientRecord, now: int) -> str | None:
             amount = exposure.quantity.in_unit(unit)
             if not 0.0 <= amount <= most:
                 return f"{amount:.0f} {unit} at {iso(exposure.start)} lie outside 0 to {most:.0f} {unit}"
-    weight = _weight(record)
+    weight = body_weight(record)
     if not 15.0 <= weight <= 250.0:
         return f"a body weight of {weight:.0f} kg lies outside 15 to 250 kg"
     return None

@@ -29,7 +29,7 @@ from gemel.twins.metabolic.slow.model import SlowModel
 from gemel.twins.metabolic.slow.priors import fixed
 from gemel.twins.metabolic.slow.virtual import Criteria, Population, sample
 
-__all__ = ["CREDIBILITY", "DIRECT", "LOOK_AHEAD", "Check", "External", "Stratum", "external_checks", "hba1c_after"]
+__all__ = ["COMMON", "CREDIBILITY", "DIRECT", "LOOK_AHEAD", "Check", "External", "Stratum", "external_checks", "hba1c_after", "shifted"]
 
 CREDIBILITY = (
     "Model consequence under stated assumptions. V&V 40: the influence of the model on any decision must be low, because its credibility is low: "
@@ -170,7 +170,7 @@ class External:
         return [*told, f"criterion (every stratum of DiRECT inside, informed): {'PASS' if self.passed else 'FAIL'}", CREDIBILITY]
 
 
-def _shifted(people: Population, prior: Prior, common: np.ndarray) -> dict[str, Array]:
+def shifted(people: Population, prior: Prior, common: np.ndarray) -> dict[str, Array]:
     """Return parameters with the common part of :data:`COMMON` put in the place of half of their variance."""
     found, mean = dict(people.parameters), np.asarray(prior.mean)
     spread = np.linalg.norm(np.asarray(prior.cholesky), axis=1)
@@ -184,7 +184,7 @@ def _shifted(people: Population, prior: Prior, common: np.ndarray) -> dict[str, 
 def _direct(people: Population, prior: Prior, common: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the share in remission of each stratum of one replica of the trial."""
     found, first = [], 0
-    parameters = _shifted(people, prior, common)
+    parameters = shifted(people, prior, common)
     lost = np.concatenate([rng.uniform(*s.lost, s.people) for s in DIRECT])
     drug_free = np.concatenate([rng.random(s.people) < share for s, share in zip(DIRECT, WITHOUT_DRUGS, strict=True)])
     loss = lost / np.asarray(people.person.weight)
@@ -200,7 +200,7 @@ def _direct(people: Population, prior: Prior, common: np.ndarray, rng: np.random
 
 def _look_ahead(people: Population, prior: Prior, common: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return mean change of HbA1c and share in remission of one replica; who does best without drugs goes without them."""
-    parameters = _shifted(people, prior, common)
+    parameters = shifted(people, prior, common)
     loss = rng.normal(LOOK_AHEAD.loss, LOOK_AHEAD.loss_sd, people.size).clip(-0.1, 0.3)
     args = (parameters, loss, people.person.duration)
     on, off = (

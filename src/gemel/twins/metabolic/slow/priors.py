@@ -15,6 +15,7 @@ import numpy as np
 
 from gemel.engine.prior import ASSUMED, Parameter, Prior
 from gemel.engine.transform import Identity, Log
+from gemel.twins.metabolic.priors import Constant
 
 __all__ = ["CONSTANTS", "DRUGS", "Constant", "Drug", "fixed", "person_prior"]
 
@@ -22,16 +23,6 @@ HALL = "doi:10.1016/S0140-6736(11)60812-X, as in the R package bw"
 TOPP = "doi:10.1006/jtbi.2000.2150"
 ADAG = "doi:10.2337/dc08-0545"
 WEI = "doi:10.2337/dc13-2173"
-
-
-@dataclass(frozen=True)
-class Constant:
-    """A fixed number with its unit and source."""
-
-    value: float
-    unit: str
-    source: str
-    meaning: str
 
 
 CONSTANTS: dict[str, Constant] = {

@@ -18,18 +18,17 @@ from dataclasses import dataclass, replace
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 from gemel.engine.keys import stream
-from gemel.twins.metabolic.slow._external import COMMON, CREDIBILITY
+from gemel.twins.metabolic.slow._external import COMMON, shifted
 from gemel.twins.metabolic.slow.model import SlowModel
 from gemel.twins.metabolic.slow.priors import DRUGS, fixed
 from gemel.twins.metabolic.slow.virtual import Criteria, Phase, Population, sample, simulate
 
 __all__ = [
-    "ASSUMED", "COACHED", "PEOPLE", "PUBLISHED", "USUAL", "Arm", "Outcomes", "Programme", "Withdrawal", "arms", "assumption_map", "credibility",
+    "ASSUMED", "COACHED", "PEOPLE", "PUBLISHED", "USUAL", "Arm", "Outcomes", "Programme", "Withdrawal", "arms", "assumption_map",
     "deprescribing", "enrolled", "outcomes",
     "with_common",
 ]  # fmt: skip
@@ -128,8 +127,7 @@ def outcomes(population: Population, programme: Programme, *, key: PRNGKeyArray,
     programme : what is offered. key : adherence, deficits and errors of measurement: the same key gives the same people the same luck in any programme.
     """
     rng, n = _rng(key, "luck"), population.size
-    keeps = np.clip(_beta(rng, programme.adherence, n), 0.0, 1.0)
-    energy = -keeps * np.maximum(programme.deficit + programme.deficit_sd * rng.normal(size=n), 0.0)
+    keeps, energy = _kept(programme, rng, n)
     activity = keeps * programme.activity
     shares, insulin = np.asarray(population.shares), np.asarray(population.insulin)
     others = (np.delete(shares, _METFORMIN, axis=1) > 0).any(axis=1) | (insulin > 0)
@@ -148,6 +146,12 @@ def outcomes(population: Population, programme: Programme, *, key: PRNGKeyArray,
     return Outcomes((shown < 6.5) & free, shown, year.weight[:, 1] / year.weight[:, 0] - 1.0, free)
 
 
+def _kept(programme: Programme, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw what each person keeps of a programme: the share, and the change of intake (kcal/d)."""
+    keeps = np.clip(_beta(rng, programme.adherence, n), 0.0, 1.0)
+    return keeps, -keeps * np.maximum(programme.deficit + programme.deficit_sd * rng.normal(size=n), 0.0)
+
+
 def _beta(rng: np.random.Generator, law: tuple[float, float], n: int) -> np.ndarray:
     a, b = rng.gamma(law[0], size=n), rng.gamma(law[1], size=n)
     return a / (a + b)
@@ -156,13 +160,7 @@ def _beta(rng: np.random.Generator, law: tuple[float, float], n: int) -> np.ndar
 def with_common(population: Population, common: Sequence[float], model: SlowModel | None = None) -> Population:
     """Return the people with the part of their parameters that is common to all and unknown put at ``common`` (standard normal, one per :data:`COMMON`)."""
     prior = (SlowModel() if model is None else model).prior
-    found = dict(population.parameters)
-    for name, value in zip(COMMON, common, strict=True):
-        j = prior.names.index(name)
-        spread = float(np.sqrt(np.asarray(prior.covariance)[j, j]))
-        own = jnp.log(found[name]) - prior.mean[j]
-        found[name] = jnp.exp(prior.mean[j] + np.sqrt(0.5) * (own + spread * value))
-    return eqx.tree_at(lambda p: p.parameters, population, found)
+    return eqx.tree_at(lambda p: p.parameters, population, shifted(population, prior, np.asarray(common)))
 
 
 def enrolled(n: int, *, key: PRNGKeyArray, criteria: Criteria = PEOPLE) -> Population:
@@ -230,8 +228,7 @@ def deprescribing(population: Population, *, programme: Programme = COACHED, key
     under :data:`ASSUMED`, not advice.
     """
     rng, n = _rng(key, "luck"), population.size
-    keeps = np.clip(_beta(rng, programme.adherence, n), 0.0, 1.0)
-    energy = -keeps * np.maximum(programme.deficit + programme.deficit_sd * rng.normal(size=n), 0.0)
+    keeps, energy = _kept(programme, rng, n)
     shares, insulin = np.asarray(population.shares), np.asarray(population.insulin)
     glp1 = list(DRUGS).index("glp1")
     bare, without = np.zeros_like(shares), shares.copy()
@@ -255,8 +252,3 @@ def deprescribing(population: Population, *, programme: Programme = COACHED, key
             "below 6.5": float((end < 6.5).mean()) if len(end) else float("nan"), "below 7": float((end < 7.0).mean()) if len(end) else float("nan"),
         }  # fmt: skip
     return out
-
-
-def credibility() -> str:
-    """Return the sentence that stands under every result."""
-    return CREDIBILITY

@@ -11,8 +11,8 @@ import numpy as np
 from gemel.core.advice import ShownOn
 from gemel.core.lineage import Lineage
 from gemel.core.view import Table, Text, View, bars_figure
-from gemel.twins.metabolic.slow._external import External
-from gemel.twins.metabolic.slow.trial import ASSUMED, PUBLISHED, Arm, credibility
+from gemel.twins.metabolic.slow._external import CREDIBILITY, External
+from gemel.twins.metabolic.slow.trial import ASSUMED, PUBLISHED, Arm
 
 __all__ = ["trial_view"]
 
@@ -37,7 +37,7 @@ def trial_view(
     kinds += ["DiRECT, informed by Look AHEAD"] * len(external.informed)
     verdict = "PASS" if external.passed else "FAIL"
     sections = [
-        Text(title="What this is", tone="limit", body=f"SIMULATED. {credibility()} Nothing was fitted to the trial whose criteria are used."),
+        Text(title="What this is", tone="limit", body=f"SIMULATED. {CREDIBILITY} Nothing was fitted to the trial whose criteria are used."),
         Text(
             title=f"External check: {verdict}", tone="note" if external.passed else "warning",
             body="Set beforehand: every stratum of DiRECT inside the 90 % predictive interval when Look AHEAD and weights alone inform the priors. "

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gemel.core.record import PatientRecord
-from gemel.core.time import MINUTE
 from gemel.engine.data import Slots
 from gemel.engine.model import Domain, Observed
 from gemel.engine.plan import Plan
@@ -66,28 +65,9 @@ def observe(model: T1DModel, record: PatientRecord, now: int, *, epoch: int | No
     return replace(seen, plan=Plan.of(events(record, seen.epoch), smallest=32), context=context, notes=tuple(notes))
 
 
-def _rates(found: list[tuple[float, float, float, int]], slot: float, count: int) -> np.ndarray:
-    """Mean rates over slot ``k`` = ``(k - 1, k] * slot``, host side, event by event: the overlap of each event with each slot."""
-    inputs = np.zeros((count, 2))
-    for start, length, amount, channel in found:
-        span = max(length, slot)
-        k = np.arange(max(int(np.floor(start / slot)) + 1, 0), min(int(np.ceil((start + span) / slot)) + 1, count))
-        overlap = np.minimum(k * slot, start + span) - np.maximum((k - 1) * slot, start)
-        inputs[k, channel] += amount / span * np.maximum(overlap, 0.0) / slot
-    return inputs
-
-
 def slots(model: T1DModel, record: PatientRecord, now: int, *, epoch: int) -> Slots:
     """Put readings on their nearest slot (of two the later) and inputs where they act, from the epoch to ``now``."""
-    known = shared.glucose(record)
-    length = round(model.slot * MINUTE)
-    count = int((now - epoch) // length) + 1
-    index = np.floor((known.time - epoch) / length + 0.5).astype(np.int64)
-    index = np.where((index == count) & (known.time <= now), count - 1, index)
-    use = (index >= 0) & (index < count) & (known.time <= now)
-    value, mask, censored = np.zeros((count, 1)), np.zeros((count, 1), bool), np.zeros((count, 1), int)
-    value[index[use], 0], mask[index[use], 0], censored[index[use], 0] = known.value[use], True, known.censored[use]
-    return Slots(value, mask, censored, _rates(events(record, epoch), model.slot, count))
+    return shared.slots_of(record, events(record, epoch), now, epoch=epoch, slot=model.slot, channels=len(model.channels))
 
 
 def slot_context(model: T1DModel, observed: Observed, start: int, count: int) -> Context:

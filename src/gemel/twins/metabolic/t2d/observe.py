@@ -137,7 +137,7 @@ def observe(model: Type2Model, record: PatientRecord, now: int, *, epoch: int | 
     given = past & (np.abs(known.time - epoch) <= slot_ns // 2)  # the reading from which the trajectory starts is not scored as well
     first = known.value[given][-1] if given.any() else value[0] if len(value) else 150.0
     context = Context(
-        model.slot * (1.0 + np.arange(span)), np.asarray(float(first)), np.asarray(_basal(found)), np.asarray(_weight(record)),
+        model.slot * (1.0 + np.arange(span)), np.asarray(float(first)), np.asarray(_basal(found)), np.asarray(shared.body_weight(record)),
         np.asarray(1.0), np.asarray(1.0),
     )  # fmt: skip
     grid = np.round((time - epoch) / MINUTE / model.slot) * model.slot
@@ -157,36 +157,7 @@ def _basal(found: list[tuple[float, float, float, int]]) -> float:
 
 def slots(model: Type2Model, record: PatientRecord, now: int, *, epoch: int) -> Slots:
     """Put readings on their nearest slot (of two the later) and inputs where they act, from the epoch to ``now``."""
-    known = shared.glucose(record)
-    slot_ns = round(model.slot * MINUTE)
-    count = int((now - epoch) // slot_ns + 1)
-    index = np.floor((known.time - epoch) / slot_ns + 0.5).astype(np.int64)
-    index = np.where((index == count) & (known.time <= now), count - 1, index)
-    use = (index >= 0) & (index < count) & (known.time <= now)
-    value, mask, censored = np.zeros((count, 1)), np.zeros((count, 1), bool), np.zeros((count, 1), int)
-    value[index[use], 0], mask[index[use], 0], censored[index[use], 0] = known.value[use], True, known.censored[use]
-    found, _, _ = events(record, epoch)
-    return Slots(value, mask, censored, _rates(found, model.slot, count, len(model.channels)))
-
-
-def _weight(record: PatientRecord) -> float:
-    for series in record.find_series(shared.WEIGHT):
-        kept = series.current()
-        if len(kept):
-            return float(kept.values_in("kg")[-1])
-    return shared_constant("body_weight")
-
-
-def _rates(found: list[tuple[float, float, float, int]], slot: float, count: int, channels: int) -> np.ndarray:
-    """Mean rates over slot ``k`` = ``(k - 1, k] * slot``, host side, event by event."""
-    inputs = np.zeros((count, channels))
-    for start, length, amount, channel in found:
-        length = max(length, slot)
-        low, high = int(np.floor(start / slot)) + 1, int(np.ceil((start + length) / slot)) + 1
-        k = np.arange(max(low, 0), min(high, count))
-        overlap = np.minimum(k * slot, start + length) - np.maximum((k - 1) * slot, start)
-        inputs[k, channel] += amount / length * np.maximum(overlap, 0.0) / slot
-    return inputs
+    return shared.slots_of(record, events(record, epoch)[0], now, epoch=epoch, slot=model.slot, channels=len(model.channels))
 
 
 def slot_context(model: Type2Model, observed: Observed, start: int, count: int) -> Context:

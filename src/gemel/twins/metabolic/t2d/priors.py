@@ -12,21 +12,12 @@ import numpy as np
 
 from gemel.engine.prior import ASSUMED, Parameter, Prior
 from gemel.engine.transform import Log
+from gemel.twins.metabolic.priors import Constant
 
 __all__ = ["CONSTANTS", "DRUGS", "TABLE", "Constant", "Drug", "column", "fixed", "person_prior"]
 
 DALLA_MAN = "doi:10.1109/TBME.2007.893506, table 1"
 UVA = "UVA/Padova simulator, mean of ten adults"
-
-
-@dataclass(frozen=True)
-class Constant:
-    """A fixed number with its unit and source."""
-
-    value: float
-    unit: str
-    source: str
-    meaning: str
 
 
 TABLE: dict[str, tuple[float, float, str, str]] = {
