@@ -30,6 +30,7 @@ import _identification_peer as peer_day
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _results import Results, note
 
 from gemel.engine import diagnostics
 from gemel.engine.compile import counting
@@ -46,30 +47,6 @@ BARRIER = 0.1
 """Width, on the log scale, of the walls between ordered rates (ka2 < kd, kabs < kempt): people are drawn with them, and inferred with them."""
 CHUNK = 32
 """People inferred together and stored together by the stage *coverage*."""
-
-
-def note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-class Results:
-    """What is known so far, on disk."""
-
-    def __init__(self, path: Path, again: bool) -> None:
-        self.path = path
-        self.stages: dict[str, Any] = json.loads(path.read_text()) if path.is_file() and not again else {}
-
-    def get(self, name: str, settings: dict[str, Any]) -> dict[str, Any] | None:
-        kept = self.stages.get(name)
-        return kept if kept is not None and kept["settings"] == settings else None
-
-    def put(self, name: str, settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-        self.stages[name] = {"settings": settings, **values}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_suffix(".part")
-        beside.write_text(json.dumps(self.stages, indent=1))
-        beside.replace(self.path)
-        return self.stages[name]
 
 
 def keys_of(seed: int, first: int, n: int) -> jax.Array:

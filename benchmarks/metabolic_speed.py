@@ -31,6 +31,7 @@ import gemel.engine  # noqa: F401  first: it sets the flags before JAX
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _results import Results, note
 
 from gemel.engine.prior import Parameter, Prior
 from gemel.engine.transform import Log
@@ -43,30 +44,6 @@ from gemel.twins.metabolic.t1d.virtual import basal_rate, bolus, eaten, paramete
 STAGES = ("accuracy", "speed", "cohort", "peer", "glucoenv", "identifiability")
 FLOORS = {"error": 0.01, "patient-days": 450.0, "ratio": 1000.0, "cohort minutes": 6.0}
 ADULT = "adult#001"
-
-
-def note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-class Results:
-    """What is known so far, on disk."""
-
-    def __init__(self, path: Path, again: bool) -> None:
-        self.path = path
-        self.stages: dict[str, Any] = json.loads(path.read_text()) if path.is_file() and not again else {}
-
-    def get(self, name: str, settings: dict[str, Any]) -> dict[str, Any] | None:
-        kept = self.stages.get(name)
-        return kept if kept is not None and kept["settings"] == settings else None
-
-    def put(self, name: str, settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-        self.stages[name] = {"settings": settings, **values}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_suffix(".part")
-        beside.write_text(json.dumps(self.stages, indent=1))
-        beside.replace(self.path)
-        return self.stages[name]
 
 
 def repeated(count: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
