@@ -5,11 +5,9 @@ import json
 import pytest
 from pydantic import ValidationError
 
-import gemel
 from gemel.core.advice import ShownOn
 from gemel.core.errors import FormatError
-from gemel.evidence.run import EvidenceRun, Measured, append, latest, model_hash, read
-from gemel.twins.toys.model import LinearModel
+from gemel.evidence.run import EvidenceRun, Measured, append, latest, read
 
 
 def a_run(time=1, value=0.9, met=True, **changes):
@@ -62,10 +60,22 @@ def test_a_figure_says_on_whom_and_there_is_no_clock():
         a_run(figures=())
 
 
-def test_another_model_makes_it_stale():
-    model = LinearModel()
-    run = a_run(model_hash=model_hash(model))
-    assert not run.stale(LinearModel())
-    assert run.stale(gemel.model("toy-growth"))
-    assert run.stale(LinearModel(prior=gemel.room("toy-linear").model().prior.shifted(model.prior.cholesky, model.prior.mean)))
-    assert run.stale("another")
+def test_it_says_what_has_changed_since():
+    run = a_run(model_hash="m", code_hash="c", data_hash="d")
+    assert run.stale("m") == ()
+    assert run.stale("m", code_hash="c", data_hash="d") == ()
+    assert run.stale("other", code_hash="other", data_hash="d") == ("model", "code")
+    assert run.stale("m", data_hash="other") == ("data",)
+
+
+def test_a_kind_of_evidence_that_is_none_of_the_eight_is_refused():
+    assert a_run(category="code verification").category == "code verification"
+    with pytest.raises(ValidationError, match="none of"):
+        a_run(category="opinion")
+
+
+def test_the_newest_of_a_study(tmp_path):
+    runs = (a_run(1, study="coverage"), a_run(3, study="coverage", value=0.88), a_run(5, study="other"))
+    assert latest(runs, twin="toy-linear", study="coverage") is runs[1]
+    assert latest(runs, twin="toy-linear") is runs[2]
+    assert latest(runs, twin="another", study="coverage") is None

@@ -17,7 +17,7 @@ def broken(monkeypatch, tmp_path):
     package = tmp_path / "gemel_test_broken"
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('no licence')\n")
-    toys = manifest._package_dir(manifest.entry_point("toy-linear")) / "twin.toml"
+    toys = manifest.package_dir(manifest.entry_point("toy-linear")) / "twin.toml"
     (package / "twin.toml").write_text(toys.read_text().replace("toy-linear", "broken-import"))
     monkeypatch.syspath_prepend(tmp_path)
     real = manifest.entry_points

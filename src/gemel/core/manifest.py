@@ -18,7 +18,18 @@ from gemel.core.code import Code
 from gemel.core.errors import GemelError, ManifestError, TwinNotFoundError
 from gemel.core.units import is_convertible, parse_unit
 
-__all__ = ["GROUP", "Port", "TwinManifest", "VariableSpec", "entry_point", "installed", "load_manifest", "manifest_of", "match_ports"]
+__all__ = [
+    "GROUP",
+    "Port",
+    "TwinManifest",
+    "VariableSpec",
+    "entry_point",
+    "installed",
+    "load_manifest",
+    "manifest_of",
+    "match_ports",
+    "package_dir",
+]
 
 GROUP = "gemel.twins"
 
@@ -112,7 +123,14 @@ def load_manifest(path: Path) -> dict[str, TwinManifest]:
     return found
 
 
-def _package_dir(point: EntryPoint) -> Path:
+def package_dir(point: EntryPoint) -> Path:
+    """Return the folder of the package that an entry point names, without importing it.
+
+    Raises
+    ------
+    ManifestError
+        When it cannot be found.
+    """
     top, *rest = point.module.split(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -157,7 +175,7 @@ def _manifests(path: Path) -> dict[str, TwinManifest]:
 
 def manifest_of(twin: str) -> TwinManifest:
     """Return the manifest of an installed twin without importing its model."""
-    tables = _manifests(_package_dir(entry_point(twin)) / "twin.toml")
+    tables = _manifests(package_dir(entry_point(twin)) / "twin.toml")
     if twin not in tables:
         raise ManifestError(f"twin {twin!r} has an entry point but no table [twin.{twin}] in its twin.toml", seen=sorted(tables))
     return tables[twin]

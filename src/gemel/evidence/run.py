@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gemel import __version__
 from gemel.core.advice import ShownOn
 from gemel.core.errors import FormatError
 from gemel.core.lineage import digest
-from gemel.engine.model import AbstractModel
 
-__all__ = ["EvidenceRun", "Measured", "append", "latest", "model_hash", "read"]
+__all__ = ["CATEGORIES", "EvidenceRun", "Measured", "append", "latest", "read"]
+
+CATEGORIES = (
+    "code verification",
+    "model calibration",
+    "bench validation",
+    "in-vivo validation",
+    "population-based validation",
+    "emergent behaviour",
+    "plausibility",
+    "calculation verification and UQ",
+)
+"""The eight kinds of evidence of the FDA guidance on computational modelling (17 Nov 2023), in its order and our words."""
 
 
 class _Frozen(BaseModel):
@@ -40,20 +49,48 @@ class Measured(_Frozen):
 class EvidenceRun(_Frozen):
     """One run that measured something about a twin.
 
-    ``kind`` is *verification*, *calibration*, *validation*, ...; ``model_hash`` as :func:`model_hash` gives it; ``time`` ns UTC.
+    Parameters
+    ----------
+    kind : *verification*, *calculation*, *calibration*, *sensitivity*, *validation*, *loop*, *fairness*, *surveillance*, ...
+    study, claim : which study it was, and what it is about, in one sentence.
+    model_hash : of the twin that was measured (:func:`gemel.evidence.fingerprint.model_hash`).
+    code_hash : of the code that measured (:func:`gemel.evidence.fingerprint.code_hash`).
+    data_hash : of the records that were used; empty where the people were drawn from a model.
+    command : what prints these figures again.
+    category : one of :data:`CATEGORIES`; empty where none of the eight fits.
+    factors : numbers of the credibility factors it speaks to.
+    settings : what was chosen for the run, plain values.
+    time : ns UTC, when it ended.
+    tables : columns behind the figures, by name: what the pictures of a dossier are drawn from.
     """
 
     kind: str
     twin: str
+    study: str = ""
+    claim: str = ""
     model_version: str
     model_hash: str
+    code_hash: str = ""
     data_hash: str = ""
     code_version: str = __version__
+    command: str = ""
+    category: str = ""
+    factors: tuple[int, ...] = ()
+    settings: dict[str, Any] = Field(default_factory=dict)
     seed: int | None = None
     machine: str = ""
+    seconds: float = 0.0
     time: int
     figures: tuple[Measured, ...] = Field(min_length=1)
+    tables: dict[str, dict[str, list[Any]]] = Field(default_factory=dict)
     note: str = ""
+
+    @field_validator("category")
+    @classmethod
+    def _known(cls, given: str) -> str:
+        if given and given not in CATEGORIES:
+            raise ValueError(f"category {given!r} is none of {CATEGORIES}")
+        return given
 
     @property
     def id(self) -> str:
@@ -65,24 +102,10 @@ class EvidenceRun(_Frozen):
         """Whether every figure that has limits met them."""
         return all(f.met is not False for f in self.figures)
 
-    def stale(self, model: AbstractModel | str) -> bool:
-        """Say whether the model (or its hash) is another than the one that was measured."""
-        return self.model_hash != (model if isinstance(model, str) else model_hash(model))
-
-
-def _parameters(model: AbstractModel) -> list[Any]:
-    return [[p.name, p.unit, type(p.bijector).__name__, p.location, p.scale, p.drift, p.source] for p in model.prior.parameters]
-
-
-def model_hash(model: AbstractModel) -> str:
-    """Return the hash of a model: its identity, its prior, and the source of its package (``*.py`` and ``*.toml``).
-
-    Any change of the room makes its evidence stale.
-    """
-    folder = Path(inspect.getfile(type(model))).parent
-    sources = [[p.name, p.read_bytes()] for p in sorted(folder.iterdir()) if p.suffix in (".py", ".toml")]
-    moments = [np.asarray(model.prior.mean), np.asarray(model.prior.cholesky)]
-    return digest([model.id, model.version, _parameters(model), moments, sources])[:32]
+    def stale(self, model_hash: str, *, code_hash: str | None = None, data_hash: str | None = None) -> tuple[str, ...]:
+        """Say what is another than what was measured: *model*, *code* (that measured) or *data*; nothing when the run still speaks of the twin."""
+        told = {"model": (self.model_hash, model_hash), "code": (self.code_hash, code_hash), "data": (self.data_hash, data_hash)}
+        return tuple(what for what, (then, now) in told.items() if now is not None and then != now)
 
 
 def append(path: Path, run: EvidenceRun) -> str:
@@ -124,7 +147,7 @@ def read(path: Path) -> tuple[EvidenceRun, ...]:
     return tuple(runs)
 
 
-def latest(runs: Iterable[EvidenceRun], *, twin: str, kind: str) -> EvidenceRun | None:
-    """Return the newest run of a kind about a twin."""
-    found = [r for r in runs if r.twin == twin and r.kind == kind]
+def latest(runs: Iterable[EvidenceRun], *, twin: str, kind: str | None = None, study: str | None = None) -> EvidenceRun | None:
+    """Return the newest run about a twin, of a kind or a study."""
+    found = [r for r in runs if r.twin == twin and kind in (None, r.kind) and study in (None, r.study)]
     return max(found, key=lambda r: r.time) if found else None

@@ -23,7 +23,7 @@ def run(*, output: Path, seed: int, say: Any, progress: Any) -> dict[str, Any]:
     use_engine()
     from gemel.core.lineage import Lineage
     from gemel.engine.keys import stream
-    from gemel.evidence.run import model_hash
+    from gemel.evidence.fingerprint import model_hash
     from gemel.trials.simulate import Design, DifferenceInProportions, Population, simulate
     from gemel.twins.metabolic.slow import trial
     from gemel.twins.metabolic.slow.evidence import CREDIBILITY, external_checks
@@ -76,7 +76,7 @@ def run(*, output: Path, seed: int, say: Any, progress: Any) -> dict[str, Any]:
         model=model.id,
         model_version=model.version,
         code_version=_version(),
-        method=f"forward, model {model_hash(model)[:12]}",
+        method=f"forward, model {model_hash(model.id)[:12]}",
         seed=seed,
     )
     view = trial_view(
