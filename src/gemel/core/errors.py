@@ -13,6 +13,7 @@
     ├── ModelError (ValueError)         a model that breaks its contract
     ├── InferenceError (RuntimeError)   a method that cannot handle the model, or did not finish
     ├── DomainError (ValueError)        a question outside what the twin is validated for
+    ├── EvidenceError (ValueError)      evidence that the rows given cannot carry
     ├── ViewError (ValueError)          a figure or scene that lacks what every figure must have
     ├── StoreError (RuntimeError)       the store is locked, damaged or of another version
     ├── DatasetError (RuntimeError)     a data set that cannot be had, or whose hash differs
@@ -30,6 +31,7 @@ __all__ = [
     "DataError",
     "DatasetError",
     "DomainError",
+    "EvidenceError",
     "FormatError",
     "GemelError",
     "InferenceError",
@@ -105,6 +107,10 @@ class InferenceError(GemelError, RuntimeError):
 
 class DomainError(GemelError, ValueError):
     """A question lies outside what the twin is validated for."""
+
+
+class EvidenceError(GemelError, ValueError):
+    """The rows, runs or settings given cannot carry the evidence asked for."""
 
 
 class ViewError(GemelError, ValueError):
