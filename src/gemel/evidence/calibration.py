@@ -11,7 +11,6 @@ Sailynoja, Buerkner and Vehtari 2022, doi:10.1007/s11222-022-10090-6 (simultaneo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +26,7 @@ from gemel.engine.infer.base import AbstractMethod, AbstractTarget, Inference
 from gemel.engine.keys import stream
 from gemel.engine.model import AbstractModel, target_of
 from gemel.engine.room import Room
+from gemel.evidence.comparisons import holm
 
 __all__ = ["Calibration", "Coverage", "Uniformity", "chi_square", "coverage", "ecdf_p_value", "holm", "sbc", "uniformity"]
 
@@ -197,22 +197,6 @@ def _null(n: int, draws: int, simulations: int, seed: int) -> np.ndarray:
     if place not in _kept:
         _kept[place] = _sharpest(np.random.default_rng(seed).integers(0, draws + 1, (simulations, n)), draws)
     return _kept[place]
-
-
-def holm(p_values: Mapping[Any, float]) -> dict[Any, float]:
-    """Return p-values adjusted for their number by Holm's step-down rule.
-
-    Examples
-    --------
-    >>> holm({"a": 0.01, "b": 0.04, "c": 0.5})
-    {'a': 0.03, 'b': 0.08, 'c': 0.5}
-    """
-    order = sorted(p_values, key=lambda k: p_values[k])
-    adjusted, highest = {}, 0.0
-    for i, name in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - i) * p_values[name]))
-        adjusted[name] = highest
-    return {name: adjusted[name] for name in p_values}
 
 
 def uniformity(calibration: Calibration) -> Uniformity:
