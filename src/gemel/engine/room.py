@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import PRNGKeyArray
 
 from gemel.core.manifest import TwinManifest, manifest_of
 from gemel.core.record import PatientRecord
+from gemel.engine.carry_out import Written
 from gemel.engine.infer.base import AbstractMethod
 from gemel.engine.model import AbstractModel
 from gemel.engine.plan import Plan
@@ -35,6 +36,7 @@ class Room:
     horizons : minutes at which forecasts are made by default.
     evidence : module with the verification problems and the validation protocol, by dotted name (loaded only when asked for).
     report : module that turns results into views, by dotted name.
+    written : how each channel of a plan is written as a fact once a decision carries it out.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Room:
     horizons: tuple[float, ...]
     evidence: str
     report: str
+    written: Mapping[int, Written] = field(default_factory=dict)
 
     @property
     def manifest(self) -> TwinManifest:

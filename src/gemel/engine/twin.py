@@ -27,7 +27,7 @@ from gemel.engine.prior import Prior
 from gemel.engine.status import Status, sentence, worst
 from gemel.engine.stream import EnsembleFilter, Stream, run, start_rows
 
-__all__ = ["Twin", "assimilate", "calibrate", "prior_dominated"]
+__all__ = ["Twin", "assimilate", "calibrate", "prior_dominated", "with_posterior"]
 
 RECENT_SLOTS = 6
 """How far before the end of a long run a checkpoint is kept, so that facts known a little late do not restart it all."""
@@ -296,6 +296,18 @@ def _up_to(known: PatientRecord, time: int) -> PatientRecord:
     exposures = tuple(e.model_copy(update={"recorded": min(e.recorded, time)}) for e in known.exposures if e.start <= time)
     findings = tuple(f.model_copy(update={"recorded": min(f.recorded, time)}) for f in known.findings if f.time <= time)
     return known.model_copy(update={"series": series, "exposures": exposures, "findings": findings})
+
+
+def with_posterior(twin: Twin, record: PatientRecord, posterior: AbstractPosterior) -> Twin:
+    """Return the twin as it would be if these were its parameters: its states are followed again from the record, its learnt correction is left out.
+
+    What a population's twin would say of this person (``posterior`` = draws of the prior), or, for a simulated person, what really happens (the truth).
+    """
+    known = record.as_of(twin.now)
+    other = replace(
+        twin, inference=replace(twin.inference, posterior=posterior), calibrated=twin.now, stream=None, learnt=None, correction=None
+    )
+    return _begin_stream(other, known) if isinstance(twin.model, AbstractStateModel) else other
 
 
 def prior_dominated(prior: Prior, posterior: AbstractPosterior, *, limit: float = 0.8) -> dict[str, float]:

@@ -13,6 +13,7 @@ from gemel import __version__
 from gemel.core.advice import ShownOn
 from gemel.core.errors import FormatError
 from gemel.core.lineage import digest
+from gemel.evidence.life import LifeEvent
 
 __all__ = ["CATEGORIES", "EvidenceRun", "Measured", "append", "latest", "read"]
 
@@ -62,6 +63,7 @@ class EvidenceRun(_Frozen):
     settings : what was chosen for the run, plain values.
     time : ns UTC, when it ended.
     tables : columns behind the figures, by name: what the pictures of a dossier are drawn from.
+    life : what happened between twins and patients in this run: what conformance is computed from.
     """
 
     kind: str
@@ -83,6 +85,7 @@ class EvidenceRun(_Frozen):
     time: int
     figures: tuple[Measured, ...] = Field(min_length=1)
     tables: dict[str, dict[str, list[Any]]] = Field(default_factory=dict)
+    life: tuple[LifeEvent, ...] = ()
     note: str = ""
 
     @field_validator("category")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DAILY_DOSE"]
+__all__ = ["DAILY_DOSE", "usual"]
 
 DAILY_DOSE: dict[str, float] = {
     "A10BA02": 2000.0, "A10BF01": 300.0, "A10BF02": 300.0, "A10BF03": 0.6, "A10BB01": 7.0, "A10BB07": 10.0, "A10BB08": 60.0, "A10BB09": 60.0,
@@ -10,3 +10,8 @@ DAILY_DOSE: dict[str, float] = {
     "A10BH05": 5.0, "A10BJ01": 0.015, "A10BJ02": 1.5, "A10BJ05": 0.16, "A10BJ06": 0.11, "A10BK01": 10.0, "A10BK02": 200.0, "A10BK03": 17.5,
 }  # fmt: skip
 """Defined daily doses, mg (WHO Collaborating Centre for Drug Statistics Methodology, ATC/DDD index; semaglutide injected)."""
+
+
+def usual(codes: tuple[str, ...]) -> str:
+    """Return the first substance of a class of drugs that has a defined daily dose."""
+    return next(code for code in DAILY_DOSE if code.startswith(codes))

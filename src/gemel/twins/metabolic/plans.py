@@ -9,10 +9,12 @@ import numpy as np
 from jaxtyping import Float
 
 from gemel.core.errors import DomainError
+from gemel.engine.carry_out import Written
 from gemel.engine.forecast import Forecast
 from gemel.engine.plan import Plan
 from gemel.engine.recommend import Limit, Objective
 from gemel.engine.twin import Twin
+from gemel.twins.metabolic import observe
 from gemel.twins.metabolic._minimal import WINDOWS
 from gemel.twins.metabolic.metrics import risk_transform
 from gemel.twins.metabolic.priors import fixed
@@ -103,6 +105,13 @@ def refusal(
     if (bolus > 0 or basal > programmed) and not w.low_threshold <= forecast_low < np.inf:
         return f"the {w.low_quantile:.0%} forecast is {forecast_low:.0f} mg/dL within {w.low_within:.0f} min: no more insulin"
     return None
+
+
+def written() -> dict[int, Written]:
+    """Return how boluses and meals are written once they are given; slow insulin that runs already is changed at its source."""
+    return {INSULIN: Written(observe.FAST, "[iU]", delay=fixed("tau"))} | {
+        1 + i: Written(observe.CARBOHYDRATE, "g") for i in range(len(WINDOWS))
+    }
 
 
 def _now(twin: Twin) -> float:

@@ -6,15 +6,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from gemel.engine.carry_out import Written
 from gemel.engine.forecast import Forecast
 from gemel.engine.plan import Plan
 from gemel.engine.recommend import Limit, Objective
 from gemel.engine.twin import Twin
+from gemel.twins.toys.observe import DOSE
 
-__all__ = ["growth_limits", "growth_objective", "growth_plans", "linear_limits", "linear_objective", "linear_plans"]
+__all__ = ["WRITTEN", "growth_limits", "growth_objective", "growth_plans", "linear_limits", "linear_objective", "linear_plans"]
 
 TARGET = 16.0
 MOST_AT_ONCE, MOST_IN_ALL = 20.0, 60.0
+WRITTEN = {0: Written(DOSE, "mg")}
+"""How a dose is written once it is given."""
 
 
 def _now(twin: Twin) -> float:

@@ -5,7 +5,7 @@ from gemel.engine.infer.ladder import Ladder
 from gemel.engine.infer.laplace import Laplace
 from gemel.engine.room import Room
 from gemel.twins.metabolic.slow.model import SlowModel
-from gemel.twins.metabolic.slow.plans import limits, named_plans, objective
+from gemel.twins.metabolic.slow.plans import limits, named_plans, objective, written
 from gemel.twins.metabolic.slow.simulate import simulate_record
 
 __all__ = ["SlowModel", "room"]
@@ -21,5 +21,5 @@ def _method() -> Ladder:
 room = Room(
     id="metabolic-slow", build=SlowModel, method=_method, simulate_record=simulate_record, plans=named_plans, objective=objective, limits=limits,
     horizons=tuple(_DAY * d for d in (30, 90, 180, 270, 365, 540)), evidence="gemel.twins.metabolic.slow.evidence",
-    report="gemel.twins.metabolic.slow.report",
+    report="gemel.twins.metabolic.slow.report", written=written(),
 )  # fmt: skip

@@ -9,15 +9,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from gemel.core.code import Code
 from gemel.core.errors import DomainError
+from gemel.engine.carry_out import Written
 from gemel.engine.forecast import Forecast
 from gemel.engine.plan import Plan
 from gemel.engine.recommend import Limit, Objective
 from gemel.engine.twin import Twin
-from gemel.twins.metabolic.slow.observe import CHANNEL, DAYS
+from gemel.twins.metabolic._daily_dose import DAILY_DOSE, usual
+from gemel.twins.metabolic.slow.observe import ACTIVITY, CHANNEL, DAYS, ENERGY, INSULIN
+from gemel.twins.metabolic.slow.priors import DRUGS
 
 __all__ = [
-    "HIGHEST", "LOWEST_INTAKE", "activity", "energy_change", "limits", "named_plans", "objective", "start_drug", "start_insulin", "stop",
+    "HIGHEST", "LOWEST_INTAKE", "activity", "energy_change", "limits", "named_plans", "objective", "start_drug", "start_insulin", "stop", "written",
 ]  # fmt: skip
 
 HIGHEST = 6.5
@@ -28,6 +32,19 @@ MOST_DEFICIT, LOWEST_INTAKE = 1000.0, 800.0
 """Walls on a plan, kcal/d: largest deficit, and least intake in the plans that this room offers. ASSUMED; less than that is for supervised care."""
 MOST_SHARE = 2.0
 """Largest multiple of the defined daily dose. ASSUMED."""
+
+
+def written() -> dict[int, Written]:
+    """Return how plans are written once they are begun: rates per day; a class of drugs by its first substance that has a defined daily dose."""
+    drugs = {CHANNEL[name]: usual(drug.codes) for name, drug in DRUGS.items()}
+    return {
+        CHANNEL["energy"]: Written(ENERGY, "kcal/d", is_rate=True),
+        CHANNEL["activity"]: Written(ACTIVITY, "1", is_rate=True),
+        CHANNEL["insulin"]: Written(INSULIN[-1], "[iU]/d", is_rate=True),
+    } | {
+        channel: Written(Code.parse(f"atc:{substance}"), "mg/d", factor=DAILY_DOSE[substance], is_rate=True)
+        for channel, substance in drugs.items()
+    }
 
 
 def _now(twin: Twin) -> float:

@@ -7,21 +7,26 @@ from collections.abc import Mapping
 import numpy as np
 
 from gemel.core.errors import DomainError
+from gemel.engine.carry_out import Written
 from gemel.engine.plan import Plan
 from gemel.engine.recommend import Limit, Objective
 from gemel.engine.twin import Twin
+from gemel.twins.metabolic import observe as shared
 from gemel.twins.metabolic.plans import SafetyLimits
 from gemel.twins.metabolic.plans import objective as shared_objective
 from gemel.twins.metabolic.plans import plan_limits as shared_limits
 from gemel.twins.metabolic.priors import fixed
 from gemel.twins.metabolic.t1d.observe import CARBOHYDRATE, INSULIN
 
-__all__ = ["limits", "meal", "named_plans", "objective", "scaled_basal", "scaled_bolus", "scaled_carbohydrate", "with_bolus"]
+__all__ = ["WRITTEN", "limits", "meal", "named_plans", "objective", "scaled_basal", "scaled_bolus", "scaled_carbohydrate", "with_bolus"]
 
 SLOWLY = 60.0
 """Insulin given over so many minutes and more is basal."""
 JUST_NOW = 2.5
 """Minutes: what is given at this very moment is still ahead."""
+
+WRITTEN = {INSULIN: Written(shared.FAST, "[iU]"), CARBOHYDRATE: Written(shared.CARBOHYDRATE, "g")}
+"""How boluses and meals are written once they are given."""
 
 Event = tuple[float, float, float, int]
 

@@ -8,21 +8,33 @@ from dataclasses import replace
 import equinox as eqx
 import numpy as np
 
+from gemel.core.code import Code
 from gemel.core.errors import DomainError
+from gemel.engine.carry_out import Written
 from gemel.engine.plan import Plan
 from gemel.engine.recommend import Limit, Objective
 from gemel.engine.twin import Twin
+from gemel.twins.metabolic import observe as shared
+from gemel.twins.metabolic._daily_dose import DAILY_DOSE, usual
 from gemel.twins.metabolic.plans import SafetyLimits
 from gemel.twins.metabolic.plans import objective as risk
 from gemel.twins.metabolic.priors import fixed as shared_constant
 from gemel.twins.metabolic.t2d.observe import CARBOHYDRATE, CHANNEL, INSULIN
 from gemel.twins.metabolic.t2d.priors import DRUGS
 
-__all__ = ["changed", "energy", "limits", "meal", "named_plans", "objective", "with_drug"]
+__all__ = ["changed", "energy", "limits", "meal", "named_plans", "objective", "with_drug", "written"]
 
 MEAL_NOW = 50.0
 MOST_DRUG = 2.0
 """Largest multiple of a defined daily dose in one event. ASSUMED."""
+
+
+def written() -> dict[int, Written]:
+    """Return how meals, boluses and drugs are written once they are given: a class of drugs by its first substance that has a defined daily dose."""
+    drugs = {CHANNEL[name]: usual(drug.codes) for name, drug in DRUGS.items()}
+    return {INSULIN: Written(shared.FAST, "[iU]"), CARBOHYDRATE: Written(shared.CARBOHYDRATE, "g")} | {
+        channel: Written(Code.parse(f"atc:{substance}"), "mg", factor=DAILY_DOSE[substance]) for channel, substance in drugs.items()
+    }
 
 
 def _now(twin: Twin) -> float:
