@@ -271,7 +271,7 @@ def ewma_run_length(increments: Increments, limit: float, weight: float, *, stat
     return float(np.linalg.solve(np.eye(states) - q, np.ones(states))[states // 2])
 
 
-def ewma_limit(increments: Increments, run_length: float, weight: float, *, states: int = 101) -> float:
+def ewma_limit(increments: Increments, run_length: float, weight: float, *, states: int = 151) -> float:
     """Return the limit of an EWMA whose average run length is the wanted one.
 
     Raises

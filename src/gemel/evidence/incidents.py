@@ -6,9 +6,9 @@ An alarm opens an incident once. Nothing closes itself: a person does, with a na
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,12 +16,58 @@ from gemel.core.errors import EvidenceError, FormatError
 from gemel.core.lineage import digest
 from gemel.core.time import DAY
 
-__all__ = ["CLOCK_DAYS", "Entry", "Incident", "append_entries", "assign", "close", "fold", "open_incident", "read_entries"]
+__all__ = [
+    "CLOCK_DAYS",
+    "AlarmLike",
+    "Entry",
+    "Incident",
+    "answer_alarms",
+    "append_entries",
+    "assign",
+    "close",
+    "fold",
+    "open_incident",
+    "read_entries",
+]
 
 Severity = Literal["major", "minor"]
 CLOCK_DAYS: dict[str, int] = {"major": 10, "minor": 30}
 """Days until an incident is due. Ours: an alarm is not yet a reportable incident; the clocks of a jurisdiction begin when a person says that it is one."""
 START = "0" * 64
+
+
+class AlarmLike(Protocol):
+    """What is needed of an alarm."""
+
+    @property
+    def key(self) -> str:
+        """What names it, across runs."""
+        ...
+
+    @property
+    def chart(self) -> str:
+        """What rang."""
+        ...
+
+    @property
+    def group(self) -> str:
+        """In whom."""
+        ...
+
+    @property
+    def time(self) -> int:
+        """When, ns UTC."""
+        ...
+
+    @property
+    def severity(self) -> Severity:
+        """How bad."""
+        ...
+
+    @property
+    def sentence(self) -> str:
+        """What was seen."""
+        ...
 
 
 class _Frozen(BaseModel):
@@ -110,6 +156,42 @@ def open_incident(
 def _person(who: str, what: str) -> None:
     if not who.strip():
         raise EvidenceError(f"an incident is {what} by a person", seen="no name", fix="say who")
+
+
+def answer_alarms(
+    alarms: Iterable[AlarmLike], entries: Sequence[Entry], *, now: int, owner: str = "", rollback: str = "", version: str = "",
+    branches: Mapping[str, str] | None = None, clock_days: Mapping[str, int] | None = None,
+) -> tuple[Entry, ...]:  # fmt: skip
+    """Return what is to be appended for alarms: one incident per chart and subgroup while it is open, a note when the chart rings again.
+
+    An alarm that rang before its incident was closed belongs to that incident; one that rang later opens another.
+
+    Parameters
+    ----------
+    alarms : in order of time.
+    entries : what stands in the file; alarms that it knows are passed over.
+    branches : chart -> what the change-control plan says to do; "*" for all others.
+    """
+    seen = {str(k) for e in entries for k in (e.incident, e.fields.get("key"))}
+    state = {i.id: i for i in fold(entries)}
+    fresh: list[Entry] = []
+    told, days = branches or {}, clock_days or CLOCK_DAYS
+    for alarm in alarms:
+        same = [i for i in state.values() if (i.chart, i.group) == (alarm.chart, alarm.group)]
+        if digest(alarm.key)[:16] in seen or alarm.key in seen or any(i.closed is not None and alarm.time <= i.closed for i in same):
+            continue
+        still = next((i for i in same if i.is_open), None)
+        if still is not None:
+            fresh.append(Entry(incident=still.id, event="noted", time=now, who="gemel", fields={"key": alarm.key, "text": f"rang again: {alarm.sentence}", "rang": alarm.time}))  # fmt: skip
+        else:
+            entry = open_incident(
+                key=alarm.key, chart=alarm.chart, group=alarm.group, sentence=alarm.sentence, rang=alarm.time, now=now, severity=alarm.severity,
+                owner=owner, branch=told.get(alarm.chart, told.get("*", "")), rollback=rollback, version=version, clock_days=days[alarm.severity],
+            )  # fmt: skip
+            fresh.append(entry)
+            state[entry.incident] = fold([entry])[0]
+        seen |= {alarm.key}
+    return tuple(fresh)
 
 
 def close(incident: Incident, *, who: str, reason: str, now: int) -> Entry:

@@ -45,7 +45,7 @@ class Release(_Frozen):
     model, version, model_hash : what was released.
     udi : device identifiers, where there are any.
     level : of the predictive interval in the log, such as 0.9.
-    mix : quantiles of the predicted probabilities: thresholds come from it, and are the same as long as it is.
+    mix, group_mix : predicted probabilities, of everybody and of each subgroup: thresholds come from them, and are the same as long as they are.
     crps : quantiles of the CRPS.
     inputs, categories : the inputs: quantiles; counts of each category.
     parameters : named constants of the model, for change control.
@@ -60,6 +60,7 @@ class Release(_Frozen):
     kind: Literal["event", "value"]
     level: float = Field(default=0.9, gt=0, lt=1)
     mix: tuple[float, ...] = ()
+    group_mix: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     crps: tuple[float, ...] = ()
     crps_n: int = 0
     inputs: dict[str, InputReference] = Field(default_factory=dict)
@@ -102,10 +103,11 @@ def freeze(
     p = log.numbers["prediction"]
     crps = log.numbers.get("crps", np.full(len(log), np.nan))
     crps = crps[np.isfinite(crps)]
-    inside = p[np.isfinite(p)]
+    predicted, is_event = np.isfinite(p), log.kind == "event"
+    groups = {str(g): _middles(p[predicted & (log.group == g)]) for g in np.unique(log.group) if g} if is_event else {}
     return Release(
         model=model, version=version, model_hash=model_hash, udi=udi, kind=log.kind, level=level,
-        mix=_middles(inside) if log.kind == "event" else (), crps=_middles(crps), crps_n=len(crps),
+        mix=_middles(p[predicted]) if is_event else (), group_mix={g: m for g, m in groups.items() if m}, crps=_middles(crps), crps_n=len(crps),
         inputs={k: InputReference(**vars(Reference.of(v))) for k, v in log.inputs.items()},
         categories={k: {str(w): int((v == w).sum()) for w in np.unique(v)} for k, v in log.categories.items()},
         parameters=parameters or {}, n=len(log), frozen=now,

@@ -28,13 +28,15 @@ LAGS = (25, 40, 65, 100, 160, 250, 400, 650, 1000)
 class Scan:
     """The largest standardised sum of residuals over all recent stretches.
 
-    ``value`` (case,); ``lag`` (case,) the stretch that it comes from: where the change is thought to have begun; ``sign`` (case,) of it.
+    ``value`` (case,); ``lag`` (case,) the stretch that it comes from: where the change is thought to have begun; ``sign`` (case,) of it;
+    ``alarms`` the cases at which it passed ``limit``.
     """
 
     value: Float[np.ndarray, " case"]
     lag: np.ndarray
     sign: np.ndarray
     limit: float
+    alarms: np.ndarray
 
 
 def _scores(residual: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -81,7 +83,16 @@ def scan_limit(mix: ArrayLike, run_length: float, *, runs: int = 1500, seed: int
 
 
 def residual_scan(probability: ArrayLike, outcome: ArrayLike, limit: float) -> Scan:
-    """Scan the residuals ``y - p`` of cases in order; an alarm is where ``value`` passes ``limit`` from below."""
+    """Scan the residuals ``y - p`` of cases in order; after an alarm it starts again, and never looks back beyond it."""
     p, y = as_probabilities(probability), np.asarray(outcome, float)
-    value, lag, sign = _scores(y - p, p * (1 - p))
-    return Scan(value, lag, sign, limit)
+    value, lag, sign = (np.zeros(len(p)), np.zeros(len(p), np.int64), np.zeros(len(p), np.int64))
+    alarms, start = [], 0
+    while start < len(p):
+        here = slice(start, len(p))
+        value[here], lag[here], sign[here] = _scores((y - p)[here], (p * (1 - p))[here])
+        out = np.flatnonzero(value[here] > limit)
+        if not len(out):
+            break
+        alarms.append(start + int(out[0]))
+        start = alarms[-1] + 1
+    return Scan(value, lag, sign, limit, np.asarray(alarms, int))
