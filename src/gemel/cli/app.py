@@ -45,6 +45,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "serve": ("keep:serve", "Show a status page on this machine: no patient values."),
         "worker": ("keep:worker", "Keep a process ready, so that the next command does not pay the start."),
     },
+    "Trust": {
+        "surveil": ("surveil:surveil", "Watch a deployed model by the log of its predictions."),
+        "change": ("change:change", "Hold a change of version against its predetermined plan."),
+    },
     "Speed": {"bench": ("bench:bench", "Run benchmarks of a checkout.")},
     "Shell": {"completion": ("completion:completion", "Print the completion script of a shell.")},
 }

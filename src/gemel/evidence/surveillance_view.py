@@ -13,7 +13,7 @@ from gemel.evidence.charts import Rolling
 from gemel.evidence.surveillance import Watch
 from gemel.evidence.watched import Watched
 
-__all__ = ["alarm_table", "chart_table", "group_table", "input_table", "people_table", "watch_figures", "watch_view"]
+__all__ = ["alarm_table", "chart_table", "group_table", "input_table", "people_table", "watch_figures", "watch_to_dict", "watch_view"]
 
 
 def _standing(watch: Watch, shown_on: ShownOn, question: str = "") -> Standing:
@@ -186,3 +186,30 @@ def watch_view(watch: Watch, *, title: str, shown_on: ShownOn, extra: tuple[Any,
     return View(
         id=f"watch-{watch.lineage}", title=title, subtitle=f"as of {iso(watch.as_of)}; shown on: {shown_on}", sections=tuple(sections)
     )
+
+
+def watch_to_dict(watch: Watch) -> dict[str, Any]:
+    """Return the watch as plain values: counts, charts, alarms, tables; no row of the log."""
+    return {
+        "as_of": iso(watch.as_of), "lineage": watch.lineage, "release": watch.release.id if watch.release else None, "kind": watch.log.kind,
+        "predictions": len(watch.log), "known": watch.known, "pending": watch.pending, "missing": watch.missing, "abstained": watch.abstained,
+        "incomplete": watch.is_incomplete, "delay_days": watch.delay_days, "settings": vars(watch.settings), "ringing_charts": watch.ringing_charts,
+        "charts": [
+            {"chart": c.name, "group": c.group, "outcomes": len(c.rows), "threshold": c.path.threshold, "reset": c.path.reset, "run_length": c.run_length,
+             "delay": c.delay, "largest": c.path.largest, "last": float(c.path.value[-1]) if len(c.path.value) else 0.0, "alarms": len(c.path.alarms),
+             "alarms_by_time_of_prediction": len(c.by_time.alarms)}
+            for c in watch.charts
+        ],
+        "scan": None if watch.scan is None else {"limit": watch.scan[1].limit, "run_length": watch.scan[2], "largest": float(watch.scan[1].value.max(initial=0)), "alarms": len(watch.scan[1].alarms)},
+        "inputs": [{"from": iso(int(watch.log.time[b.first])), "p_value": b.p_value, "rings": b.rings, "worst": b.sentence} for b in watch.batches],
+        "batch_level": watch.batch_level,
+        "alarms": [vars(a) | {"time": iso(a.time), "row": a.row + 1} for a in watch.alarms],
+        "coverage": {g: {"window": r.window, "share": float(r.share[-1]), "low": float(r.low[-1]), "high": float(r.high[-1]), "outside": r.outside} for g, (rows, r) in watch.rolling.items() if len(rows)},
+        "adaptive": None if watch.adaptive is None else {
+            "level": float(watch.adaptive[1].level[-1]), "target": watch.adaptive[1].target, "missed": watch.adaptive[1].missed, "bound": watch.adaptive[1].bound,
+            "settled": watch.adaptive[1].settled, "delay": watch.adaptive[1].delay,
+        },
+        "sprt": None if watch.sprt is None else {"decision": watch.sprt.decision, "at": watch.sprt.at},
+        "innovation": {name: {"value": v, "low": a, "high": b} for name, (v, a, b) in watch.innovation.items()},
+        "groups": [vars(g) for g in watch.groups], "people": [vars(r) for r in watch.people], "notes": watch.notes,
+    }  # fmt: skip
