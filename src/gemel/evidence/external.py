@@ -4,7 +4,7 @@ Each file says by lines ``# name = value`` at its top what its columns cannot; a
 
 References
 ----------
-ASME V&V 20-2009 (error against validation uncertainty; from memory). Bland and Altman 2007, doi:10.1080/10543400701329422 (repeated readings).
+ASME V&V 20-2009 (error against validation uncertainty; from memory).
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from gemel.core.advice import ShownOn
 from gemel.core.errors import EvidenceError, FormatError
 from gemel.evidence.bootstrap import clustered_interval
+from gemel.evidence.diagnostic import Estimate, bland_altman
 from gemel.evidence.external_table import Column, ExternalTable, read_table
 from gemel.evidence.fingerprint import code_hash
 from gemel.evidence.run import EvidenceRun, Measured
 from gemel.evidence.verification import grid_convergence
 
-__all__ = ["KINDS", "agreement_limits", "read_external"]
+__all__ = ["KINDS", "read_external"]
 
 COVER = 2.0
 """Validation uncertainty is twice its standard deviation."""
@@ -74,28 +74,12 @@ def _mesh(table: ExternalTable, replicates: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def agreement_limits(error: np.ndarray, group: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % limits of agreement of errors that are repeated within people (or specimens), variances within and between added.
-
-    References
-    ----------
-    Bland and Altman 2007, section 3 (true value varies): one-way analysis of variance of the differences.
-    """
-    _, index = np.unique(group, return_inverse=True)
-    size = np.bincount(index)
-    n, k = len(error), len(size)
-    if n < 2:
-        return -np.inf, np.inf
-    means = np.bincount(index, error) / size
-    if k in (1, n):
-        variance = float(error.var(ddof=1))
-    else:
-        within = float(((error - means[index]) ** 2).sum() / (n - k))
-        between = float((size * (means - error.mean()) ** 2).sum() / (k - 1))
-        typical = (n**2 - (size**2).sum()) / ((k - 1) * n)
-        variance = within + max(0.0, (between - within) / typical)
-    half = float(stats.norm.ppf(0.975) * np.sqrt(variance))
-    return float(error.mean()) - half, float(error.mean()) + half
+def _limits(error: np.ndarray, group: np.ndarray, replicates: int) -> list[tuple[str, Estimate]]:
+    """Return the limits of agreement with their intervals; none with fewer than three people (or specimens)."""
+    if len(set(group.tolist())) < 3:
+        return []
+    found = bland_altman(error, np.zeros_like(error), patient=group, replicates=replicates)
+    return [("lower", found.lower), ("upper", found.upper)]
 
 
 def _weighted(values: np.ndarray, group: np.ndarray) -> tuple[Callable[[np.ndarray], float], int]:
@@ -140,13 +124,12 @@ def _bench(table: ExternalTable, replicates: int) -> dict[str, Any]:
         figures.append(
             Measured(name=f"{q}: mean error, model less bench", value=float(e.mean()), unit=u, shown_on=on, **_interval(e, who, replicates))
         )
-        low, high = agreement_limits(e, who)
         allowed = None if tolerance is None else float(tolerance[rows].min())
-        for name, limit in (("lower", low), ("upper", high)):
-            if np.isfinite(limit):
-                met = None if allowed is None else abs(limit) <= allowed
-                bounds = {} if allowed is None else {"low": -allowed, "high": allowed}
-                figures.append(Measured(name=f"{q}: {name} limit of agreement", value=limit, unit=u, met=met, shown_on=on, **bounds))
+        asked = "" if allowed is None else f"; within {allowed:g} was asked"
+        for name, limit in _limits(e, who, replicates):
+            met, note = None if allowed is None else abs(limit.value) <= allowed, f"95 % interval{asked}"
+            named = f"{q}: {name} limit of agreement"
+            figures.append(Measured(name=named, value=limit.value, unit=u, low=limit.low, high=limit.high, met=met, shown_on=on, note=note))
         figures.append(
             Measured(name=f"{q}: largest |error| / U", value=float(ratio[rows].max()), high=1.0, shown_on=on, note="above 1 the model errs by more than its validation uncertainty (twice u_val) explains; below 1 the error cannot be told from it")
         )  # fmt: skip
@@ -206,12 +189,9 @@ def _validation(table: ExternalTable, replicates: int) -> dict[str, Any]:
             name="bias, predicted less observed", value=float(error.mean()), unit=unit, shown_on=on, **_interval(error, person, replicates)
         ),
     ]
-    low, high = agreement_limits(error, person)
-    if np.isfinite(low):
-        figures += [
-            Measured(name="lower limit of agreement", value=low, unit=unit, shown_on=on),
-            Measured(name="upper limit of agreement", value=high, unit=unit, shown_on=on),
-        ]
+    for name, found in _limits(error, person, replicates):
+        named, note = f"{name} limit of agreement", "95 % interval"
+        figures.append(Measured(name=named, value=found.value, unit=unit, low=found.low, high=found.high, shown_on=on, note=note))
     cover = _interval(inside, person, replicates)
     kept = cover["low"] <= level <= cover["high"] if "low" in cover else None
     note = f"promised {level:g}; {cover['note']}"

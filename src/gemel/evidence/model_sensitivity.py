@@ -103,7 +103,8 @@ def sensitivity_of(
 
     Returns
     -------
-    :class:`SobolResult`, :class:`MorrisResult`, :class:`ShapleyResult` or :class:`PolynomialChaos`, by method.
+    :class:`~gemel.evidence.sensitivity.SobolResult`, :class:`~gemel.evidence.morris.MorrisResult`, :class:`~gemel.evidence.shapley.ShapleyResult` or
+    :class:`~gemel.evidence.polynomial_chaos.PolynomialChaos`, by method.
 
     Raises
     ------
