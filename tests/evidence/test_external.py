@@ -147,7 +147,12 @@ def test_a_validation_table_with_people_as_units(tmp_path):
     assert covered.met
     assert bias.shown_on.n == 60
     assert run.category == "in-vivo validation"
-    assert "p0" not in run.model_dump_json()
+    told = run.model_dump_json()
+    assert '"p0"' not in told
+    assert str(rows[0][1]) not in told  # nobody's reading is kept, only means of twenty and more
+    bins = run.tables["by predicted value"]
+    assert bins["rows"] == [60] * 10
+    assert np.mean(bins["inside"]) == pytest.approx(covered.value)
 
 
 def test_intervals_that_promise_too_much_are_found_out(tmp_path):
@@ -220,3 +225,4 @@ def test_one_person_alone_has_no_interval(tmp_path):
     run = read_it(put(tmp_path, validation_text([("a", 1, 1.5, 0, 2), ("a", 2, 1.5, 1, 3)], V)), "validation")
     assert figure(run, "mean absolute error").low is None
     assert figure(run, "coverage of 0.9 intervals").met is None
+    assert run.tables["by predicted value"]["rows"] == []

@@ -30,6 +30,8 @@ __all__ = ["KINDS", "read_external"]
 
 COVER = 2.0
 """Validation uncertainty is twice its standard deviation."""
+FEWEST = 20
+"""Fewer rows than these are not shown together."""
 
 
 def _mesh(table: ExternalTable, replicates: int) -> dict[str, Any]:
@@ -145,8 +147,18 @@ def _bench(table: ExternalTable, replicates: int) -> dict[str, Any]:
     }
     rows |= {"error": error.tolist(), "U": uncertainty.tolist(), "error / U": ratio.tolist()}
     return {
-        "kind": "validation", "category": "bench validation", "factors": (8, 10, 11), "figures": tuple(figures), "tables": {"comparison": rows},
+        "kind": "validation", "category": "bench validation", "factors": (8, 11), "figures": tuple(figures), "tables": {"comparison": rows},
         "claim": "how far the model's answers lie from those of the bench", "settings": {"coverage factor": COVER},
+    }  # fmt: skip
+
+
+def _binned(predicted: np.ndarray, error: np.ndarray, inside: np.ndarray) -> dict[str, list[Any]]:
+    """Return errors by predicted value, at least twenty rows together: a run holds nobody's readings."""
+    parts = np.array_split(np.argsort(predicted, kind="stable"), max(1, min(10, len(predicted) // FEWEST)))
+    parts = [p for p in parts if len(p) >= FEWEST]
+    return {
+        "predicted, mean": [float(predicted[p].mean()) for p in parts], "rows": [len(p) for p in parts], "error, mean": [float(error[p].mean()) for p in parts],
+        "|error|, mean": [float(np.abs(error[p]).mean()) for p in parts], "inside": [float(inside[p].mean()) for p in parts],
     }  # fmt: skip
 
 
@@ -200,9 +212,8 @@ def _validation(table: ExternalTable, replicates: int) -> dict[str, Any]:
     )
     width = float((upper - lower).mean())
     figures.append(Measured(name=f"mean width of {level:g} intervals", value=width, unit=unit, shown_on=on))
-    rows = {"predicted": predicted.tolist(), "observed": observed.tolist(), "lower": lower.tolist(), "upper": upper.tolist()}
     return {
-        "kind": "validation", "category": _VALIDATION[people], "factors": (8, 11), "figures": tuple(figures), "tables": {"people": rows},
+        "kind": "validation", "category": _VALIDATION[people], "factors": (8, 11), "figures": tuple(figures), "tables": {"by predicted value": _binned(predicted, error, inside)},
         "claim": "how far predictions lie from what was observed, and whether their intervals hold", "settings": {"level": level, "mae_limit": limit},
     }  # fmt: skip
 
@@ -224,7 +235,7 @@ def read_external(
         ``# order`` (theoretical) and ``# gci_limit`` (largest share) judge it.
         *bench*: ``quantity, unit, model, model_sd, bench, bench_sd, specimen``, and if wanted ``tolerance`` and ``numerical_sd``, in the row's unit.
         *validation*: ``person, predicted, observed, lower, upper`` with ``# unit``, ``# people`` (real, replayed, simulated, phantom), ``# level``, and if
-        wanted ``# mae_limit``. Persons enter no table of the run: use pseudonyms all the same.
+        wanted ``# mae_limit``. The run holds neither persons nor their readings.
     kind : one of :data:`KINDS`.
     twin, model_version, model_hash : what the study is about.
     time : ns UTC, when it was read.
