@@ -139,7 +139,7 @@ def audit(
         settings=asked, shown_on=shown_on or ShownOn(kind="replayed", n=everybody), data=_fingerprint(scored, present), overall=group(()), groups=every,
         differences=tuple(found), gaps=tuple(gaps), worst=tuple(worst), not_assessable=missing,
         not_collected=tuple(name for name in not_collected(present, elsewhere)), counts=_counts(scored, everybody, len(small), len(complements)),
-        notes=_notes(scored, present, person, every, hidden), untested=untested, resampled={key: m.drawn for key, m in measured.items()},
+        notes=_notes(scored, present, person, every, hidden), untested=untested, level=scored.level, resampled={key: m.drawn for key, m in measured.items()},
     )  # fmt: skip
 
 
@@ -189,7 +189,7 @@ def _differences(
             raise EvidenceError("the reference group is not shown", seen=dict(wanted), expected=[g.label for g in members])
         if len(members) < 2:
             continue
-        base = first[0] if first else max(members, key=lambda g: (g.people or 0, g.label))
+        base = first[0] if first else min(members, key=lambda g: (-(g.people or 0), g.label))
         for g in members:
             if g is base:
                 continue

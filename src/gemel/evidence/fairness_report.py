@@ -110,7 +110,7 @@ class Worst:
 
 @dataclass(frozen=True)
 class FairnessReport:
-    """What an audit found. ``resampled`` holds, per group, its measures in every resample, for paired differences between two audits."""
+    """What an audit found. ``level`` is that of the intervals that were audited; ``resampled`` holds, per group, its measures in every resample, for paired differences between two audits."""
 
     settings: Settings
     shown_on: ShownOn
@@ -125,6 +125,7 @@ class FairnessReport:
     counts: dict[str, int]
     notes: tuple[str, ...]
     untested: int
+    level: float = 0.9
     resampled: dict[Key, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @property

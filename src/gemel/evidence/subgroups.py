@@ -10,12 +10,13 @@ Schucany and Wang 1991, doi:10.1002/sim.4780101206 (one-step bootstrap). Gneitin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from gemel.evidence.bootstrap import resamples
 from gemel.evidence.logistic import newton_logistic
 from gemel.evidence.scored import Scored
 
@@ -247,16 +248,6 @@ class _Group:
         return np.array([metric.is_compared and bool(enough.get(name, False)) for name, metric in METRICS.items()])
 
 
-def _resamples(people: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield (some, person) how often each person was drawn."""
-    rng = np.random.default_rng(seed)
-    size = max(1, min(replicates, 2_000_000 // people))
-    for begin in range(0, replicates, size):
-        n = min(size, replicates - begin)
-        drawn = rng.integers(0, people, (n, people)) + people * np.arange(n)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=n * people).reshape(n, people).astype(float)
-
-
 def measure(scored: Scored, groups: Sequence[np.ndarray], *, threshold: float, replicates: int = 1000, seed: int = 0) -> list[Measured]:
     """Measure groups of rows, and the same groups in resamples of people; a resample is the same for every group.
 
@@ -277,7 +268,7 @@ def measure(scored: Scored, groups: Sequence[np.ndarray], *, threshold: float, r
     made = [_Group(scored, columns, np.asarray(rows), person, threshold) for rows in groups]
     drawn: list[list[np.ndarray]] = [[] for _ in made]
     if replicates:
-        for weights in _resamples(int(person.max()) + 1, replicates, seed):
+        for weights in resamples(int(person.max()) + 1, replicates, seed):
             for group, into in zip(made, drawn, strict=True):
                 into.append(group.at(weights.take(group.people, axis=1)))
     out = []
