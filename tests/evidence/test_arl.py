@@ -7,10 +7,10 @@ import time
 
 import numpy as np
 import pytest
-from _data import require_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from _data import require_dataset
 from gemel.core.errors import EvidenceError
 from gemel.evidence import arl
 from gemel.evidence.arl import chain_run_length, chart_increments, normal_increments, run_length, threshold

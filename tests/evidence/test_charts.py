@@ -6,8 +6,8 @@ import csv
 
 import numpy as np
 import pytest
-from _data import require_dataset
 
+from _data import require_dataset
 from gemel.core.errors import EvidenceError
 from gemel.evidence.charts import cusum, ewma, rolling_share, sprt, vlad, weights
 from gemel.evidence.risk import fit_risk
@@ -92,7 +92,7 @@ def test_vlad_ewma_and_rolling_shares():
     rolled = rolling_share([1, 1, 0, 0], 0.9, window=2)
     assert rolled.share.tolist() == [1.0, 1.0, 0.5, 0.0]
     assert not rolled.outside  # two cases tell nothing
-    assert rolling_share(np.r_[np.ones(50), np.zeros(8)], 0.9, window=40).outside
+    assert rolling_share(np.r_[np.ones(50), np.zeros(12)], 0.9, window=40).outside
     rng = np.random.default_rng(1)
     shares = rolling_share(rng.random(20_000) < 0.9, 0.9, window=100)
     out = (shares.share < shares.low) | (shares.share > shares.high)

@@ -25,8 +25,7 @@ SMALLEST = 20
 UNIT_FACTORS: Mapping[str, float] = {
     "glucose: mg/dL for mmol/L": 18.016,
     "cholesterol: mg/dL for mmol/L": 38.67,
-    "triglyceride: mg/dL for mmol/L": 88.57,
-    "creatinine: umol/L for mg/dL": 88.42,
+    "creatinine: umol/L for mg/dL (or triglyceride: mg/dL for mmol/L, 88.57)": 88.42,
     "urea: mg/dL for mmol/L (as nitrogen)": 2.8,
     "bilirubin: umol/L for mg/dL": 17.1,
     "insulin: pmol/L for mU/L": 6.0,
@@ -37,7 +36,8 @@ UNIT_FACTORS: Mapping[str, float] = {
     "per cent for a share": 100.0,
     "thousand for one": 1000.0,
 }
-"""Factors by which a column is multiplied when its unit was changed without a word; each is also looked for the other way round."""
+"""Factors by which a column is multiplied when its unit was changed without a word; each is also looked for the other way round.
+Factors that are near each other (17.1 and 18.016) can be mistaken: the name is a hint."""
 
 
 @dataclass(frozen=True)
