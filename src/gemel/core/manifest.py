@@ -21,6 +21,7 @@ from gemel.core.units import is_convertible, parse_unit
 __all__ = [
     "GROUP",
     "Port",
+    "Risk",
     "TwinManifest",
     "VariableSpec",
     "entry_point",
@@ -78,6 +79,19 @@ class Port(_Frozen):
         return self
 
 
+class Risk(_Frozen):
+    """What rests on the model, as a person judged it: how much it sways the decision, and how bad a wrong decision is; 1 low to 3 high.
+
+    Credibility goals follow from it. ``by`` and ``date`` say who judged, and when.
+    """
+
+    influence: int = Field(ge=1, le=3)
+    consequence: int = Field(ge=1, le=3)
+    rationale: str = Field(min_length=1)
+    by: str = Field(min_length=1)
+    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+
+
 class TwinManifest(_Frozen):
     """The parsed manifest of one twin."""
 
@@ -95,6 +109,9 @@ class TwinManifest(_Frozen):
     sources: tuple[str, ...] = ()
     max_compilations: int = Field(default=40, description="programs this room may compile in its tests; counts do not flake, times do")
     thin: str = Field(default="", description="where the truth is thin: what nobody can know yet")
+    risk: Risk | None = Field(
+        default=None, description="model influence and decision consequence in the context of use, as judged by a person"
+    )
 
 
 def load_manifest(path: Path) -> dict[str, TwinManifest]:

@@ -143,4 +143,4 @@ def model_hash(twin: str) -> str:
         for p in sorted(folder.iterdir())
         if p.suffix in _OWN_FILES and p.name != "twin.toml"
     ]
-    return digest([manifest_of(twin).model_dump(mode="json", exclude={"max_compilations"}), data, code_hash(*names)])[:32]
+    return digest([manifest_of(twin).model_dump(mode="json", exclude={"max_compilations", "risk", "thin"}), data, code_hash(*names)])[:32]

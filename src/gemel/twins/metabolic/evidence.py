@@ -15,13 +15,14 @@ from gemel.core.time import HOUR
 from gemel.evidence.stream_protocol import Alarm, Forecasts, StreamProtocol, Windows
 from gemel.physics.ode import integrate
 from gemel.twins.metabolic import observe
+from gemel.twins.metabolic._evidence_answers import VERIFICATION
 from gemel.twins.metabolic._minimal import WINDOWS, bounded, delayed
 from gemel.twins.metabolic.correct import learn, recording, slot_minutes
 from gemel.twins.metabolic.discrepancy import PersonSeries
 from gemel.twins.metabolic.error_grids import clarke, dts, parkes
 from gemel.twins.metabolic.model import CARBOHYDRATE, MetabolicModel
 
-__all__ = ["CONSERVATION", "OUTSIDE", "PROTOCOL", "forecaster", "recordings"]
+__all__ = ["CONSERVATION", "OUTSIDE", "PROTOCOL", "VALIDATION", "VERIFICATION", "forecaster", "recordings"]
 
 SHORTEST = 50
 """Readings below which a recording is left out."""
@@ -78,6 +79,10 @@ PROTOCOL = StreamProtocol(
     alarm=Alarm("glucose below 70 mg/dL within 30 min", 70.0, 30, 15),
     question="Given this person's CGM (and meals and insulin where logged), where will glucose be in 15 to 120 minutes, and with what certainty?",
 )
+
+
+VALIDATION = ("shanghai",)
+"""Data sets on whose people the protocol is run for the dossier."""
 
 
 def eaten_is_absorbed_or_in_the_gut(model: MetabolicModel, params, plan, times, context):

@@ -9,10 +9,11 @@ from gemel.core.record import PatientRecord
 from gemel.core.time import DAY
 from gemel.engine.model import Observed
 from gemel.engine.posterior import AbstractPosterior
+from gemel.evidence.study import Problem
 from gemel.twins.toys.model import GrowthModel, LinearModel, exact_posterior
 from gemel.twins.toys.priors import CLEARANCE
 
-__all__ = ["CONSERVATION", "OUTSIDE", "closed_form_error", "logistic_error"]
+__all__ = ["CONSERVATION", "OUTSIDE", "VERIFICATION", "closed_form_error", "logistic_error", "washout_hours"]
 
 
 def all_doses_count(model: LinearModel, params, plan, times, context):
@@ -68,3 +69,27 @@ def logistic_error(model: GrowthModel, rate: float, capacity: float, start: floa
 def washout_hours(share: float) -> float:
     """Return how long the growth toy's drug takes to fall to a share of itself, hours."""
     return float(-np.log(share) / CLEARANCE)
+
+
+def _closed_form() -> float:
+    """Return the error of the default method on one simulated person."""
+    import jax
+
+    from gemel.engine.infer.laplace import Laplace
+    from gemel.engine.model import target_of
+    from gemel.twins.toys.simulate import simulate_linear
+
+    model = LinearModel()
+    record, now, _ = simulate_linear(jax.random.key(1))
+    observed = model.observe(record, now)
+    found = Laplace().run(target_of(model, observed), key=jax.random.key(2))
+    return closed_form_error(model, observed, found.posterior)
+
+
+VERIFICATION = {
+    "toy-linear": (Problem("posterior", "moments of the default method against the closed form, in standard deviations", 0.0, 1e-6, _closed_form),),
+    "toy-growth": (
+        Problem("growth without drug", "largest relative error against the logistic curve", 0.0, 1e-5, lambda: logistic_error(GrowthModel(), 0.3, 40.0, 2.0, 30.0)),
+    ),
+}  # fmt: skip
+"""Problems with known answers, by twin."""

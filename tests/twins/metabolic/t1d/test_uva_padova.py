@@ -14,7 +14,8 @@ from gemel.twins.metabolic._gut import meal_amount
 from gemel.twins.metabolic.t1d import _uva_padova as equations
 from gemel.twins.metabolic.t1d._cascade import cascade, minute
 from gemel.twins.metabolic.t1d._uva_padova import PMOL_PER_UNIT, derivative, glucose_flows, resting, sensed
-from gemel.twins.metabolic.t1d.evidence import VERIFICATION, Problem
+from gemel.evidence.study import Problem
+from gemel.twins.metabolic.t1d.evidence import VERIFICATION
 from gemel.twins.metabolic.t1d.priors import FREE, people
 from gemel.twins.metabolic.t1d.virtual import basal_rate, bolus, eaten, parameters_of, simulate
 

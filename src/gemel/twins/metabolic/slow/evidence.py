@@ -5,6 +5,7 @@ Published aggregates of trials stand in ``_external.py``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +19,7 @@ from gemel.core.code import Code
 from gemel.core.record import Finding, PatientRecord
 from gemel.core.time import DAY, HOUR
 from gemel.engine.forecast import Forecast
+from gemel.evidence.study import Problem
 from gemel.physics.ode import RK4, Adaptive, integrate
 from gemel.twins.metabolic.slow import _topp
 from gemel.twins.metabolic.slow._body_weight import Body, BodyState, balanced, derivative, fat, resting, weight
@@ -28,7 +30,7 @@ from gemel.twins.metabolic.slow.observe import CHANNEL
 from gemel.twins.metabolic.slow.priors import DRUGS, fixed
 
 __all__ = [
-    "CONSERVATION", "CREDIBILITY", "DIRECT", "LOOK_AHEAD", "OUTSIDE", "WEIGHTS", "Check", "Weighed", "external_checks", "memory_error", "quasi_steady_error",
+    "CONSERVATION", "CREDIBILITY", "DIRECT", "LOOK_AHEAD", "OUTSIDE", "VERIFICATION", "WEIGHTS", "Check", "Weighed", "external_checks", "memory_error", "quasi_steady_error",
     "topp_error", "topp_rates", "weight_path",
 ]  # fmt: skip
 
@@ -130,6 +132,24 @@ def memory_error(glucose: float = 154.0) -> tuple[float, float]:
     shares = np.array([weights[:30].sum(), weights[30:60].sum(), weights[60:].sum()])
     line = np.abs(np.asarray(jax.jit(kinetic)(np.full(400, glucose), np.asarray(90.0)))[150:] - adag(glucose)).max()
     return float(np.abs(shares - (0.4375, 0.3125, 0.25)).max()), float(line)
+
+
+def _weighed_at(number: int, day: int) -> Callable[[], float]:
+    return lambda: float(np.asarray(weight_path(WEIGHTS[number])[1])[day - 1])
+
+
+VERIFICATION = (
+    *(
+        Problem(f"{name}, weight after {day} d", "500 kcal/d less", kilograms, 0.01, _weighed_at(i, day), "kg", source="equations of the R package bw")
+        for i, (name, case) in enumerate(zip(("V9", "V10"), WEIGHTS, strict=True))
+        for day, kilograms in case.at
+    ),
+    Problem("fixed points of glucose, insulin and mass", "largest rate there, of the largest flow", 0.0, 1e-10, topp_error, source="doi:10.1006/jtbi.2000.2150"),
+    Problem("reduced against whole system", "largest gap of glucose over two years", 0.0, 0.1, lambda: quasi_steady_error()[0], "mg/dL", (4, 6), "stiff solver, Kvaerno 5"),
+    Problem("V11", "shares of the red cells' memory", 0.0, 1e-12, lambda: memory_error()[0]),
+    Problem("V12", "HbA1c of constant glucose is on the ADAG line", 0.0, 1e-10, lambda: memory_error()[1], "%"),
+)  # fmt: skip
+"""Problems with known answers."""
 
 
 def energy_eaten_is_spent_or_stored(model: SlowModel, params, plan, times, context):

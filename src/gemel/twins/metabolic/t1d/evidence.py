@@ -6,8 +6,6 @@ room's learnt layer and not these equations. ``gemel bench metabolic-speed`` pri
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -15,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from gemel.evidence.study import Problem
 from gemel.physics.ode import RK4, integrate
 from gemel.twins.metabolic._gut import appearance, meal_amount
 from gemel.twins.metabolic.evidence import a_child_of_five, a_silent_sensor, less_than_a_day, pregnancy
@@ -24,7 +23,7 @@ from gemel.twins.metabolic.t1d.observe import CARBOHYDRATE, INSULIN
 from gemel.twins.metabolic.t1d.priors import people
 from gemel.twins.metabolic.t1d.virtual import basal_rate, bolus, eaten, parameters_of, simulate
 
-__all__ = ["CONSERVATION", "OUTSIDE", "VERIFICATION", "Problem", "runge_kutta_day", "standard_day"]
+__all__ = ["CONSERVATION", "OUTSIDE", "VERIFICATION", "runge_kutta_day", "standard_day"]
 
 MEALS = ((420, 45.0), (720, 70.0), (1140, 80.0))
 """The day of V1: minute and grams of each meal; every bolus is the carbohydrate over the person's ratio."""
@@ -59,21 +58,6 @@ def runge_kutta_day(p: dict[str, Array], insulin: np.ndarray, food: np.ndarray, 
     return np.asarray(_by_runge_kutta(p, jnp.asarray(insulin), jnp.asarray(food) * 1000.0, substeps))
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A verification problem: its name, what is computed, and how far from the known answer it may lie."""
-
-    name: str
-    statement: str
-    answer: float
-    tolerance: float
-    compute: Callable[[], float]
-
-    def passed(self) -> bool:
-        """Compute, and compare."""
-        return bool(abs(self.compute() - self.answer) <= self.tolerance)
-
-
 def step_error() -> float:
     """Return the largest error of Runge-Kutta at half a minute, over thirty people and a day, against 1/32 of the step; mg/dL."""
     day = standard_day()
@@ -106,12 +90,21 @@ def order() -> float:
 
 
 VERIFICATION = (
-    Problem("V1", "thirty people, three meals: steps of half a minute against 1/64", 0.0, 0.01, step_error),
-    Problem("V1, cascade", "the same by the cascade", 0.0, 0.01, cascade_error),
-    Problem("V3", "no meal, basal insulin: nothing moves", 0.0, 1e-6, resting_error),
+    Problem(
+        "V1",
+        "thirty people, three meals: steps of half a minute against 1/64",
+        0.0,
+        0.01,
+        step_error,
+        "mg/dL",
+        (3,),
+        "the same method, finer",
+    ),
+    Problem("V1, cascade", "the same by the cascade", 0.0, 0.01, cascade_error, "mg/dL", (3,), "the same equations by Runge-Kutta, finer"),
+    Problem("V3", "no meal, basal insulin: nothing moves", 0.0, 1e-6, resting_error, "mg/dL"),
     Problem("V5", "order of the method", 4.0, 0.1, order),
 )
-"""Problems with known answers, in mg/dL but for the order. V2 needs the peer (`gemel bench metabolic-speed`), V4 is the law of conservation below."""
+"""Problems with known answers. V2 needs the peer (`gemel bench metabolic-speed`), V4 is the law of conservation below."""
 
 
 def eaten_is_absorbed_or_in_the_gut(model: T1DModel, params, plan, times, context):

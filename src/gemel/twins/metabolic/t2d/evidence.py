@@ -14,6 +14,7 @@ from jaxtyping import Array
 from gemel.core.code import Code
 from gemel.core.record import Finding, PatientRecord
 from gemel.core.time import HOUR
+from gemel.evidence.study import Problem
 from gemel.physics.ode import RK4, integrate
 from gemel.twins.metabolic.evidence import a_silent_sensor, less_than_a_day, pregnancy
 from gemel.twins.metabolic.t2d._dalla_man import Drive, MealState, basal_production, derivative, held_at
@@ -21,7 +22,7 @@ from gemel.twins.metabolic.t2d.model import Type2Model, with_drugs
 from gemel.twins.metabolic.t2d.observe import CARBOHYDRATE
 from gemel.twins.metabolic.t2d.priors import column
 
-__all__ = ["CONSERVATION", "MEALS", "OUTSIDE", "PRODUCTION", "ReferenceMeal", "meal_path", "production_at_rest"]
+__all__ = ["CONSERVATION", "MEALS", "OUTSIDE", "PRODUCTION", "VERIFICATION", "ReferenceMeal", "meal_path", "production_at_rest"]
 
 PRODUCTION = {True: 1.92, False: 2.01}
 """Published production of glucose at rest, mg/kg/min: without diabetes (True) and in type 2 diabetes."""
@@ -73,6 +74,36 @@ def _meal(is_normal: bool, grams: float, minutes: int, substeps: int) -> tuple[M
     rest = jax.tree.map(lambda x: x[-1], run(held_at(p["Gb"], jnp.zeros(()), p), 10_000, 0.0))
     path = run(eqx.tree_at(lambda s: s.solid, rest, jnp.asarray(1000.0 * grams)), minutes, 1000.0 * grams)
     return rest, path, (p["Vg"], p["Vi"])
+
+
+def _column(is_normal: bool) -> tuple[Problem, ...]:
+    """Return the problems of one column of the published table."""
+    meal, name = next(m for m in MEALS if m.is_normal == is_normal), "without diabetes" if is_normal else "type 2"
+    lsoda = "independent integration, LSODA at 1e-8"
+
+    def peak() -> float:
+        return float(meal_path(is_normal)[1].max())
+
+    def insulin() -> float:
+        return float(meal_path(is_normal)[2].max())
+
+    def late() -> float:
+        return float(meal_path(is_normal)[1][419])
+
+    def steps() -> float:
+        return float(np.abs(meal_path(is_normal, substeps=8)[1] - meal_path(is_normal)[1]).max())
+
+    return (
+        Problem(f"production at rest, {name}", "production of glucose at the basal state", PRODUCTION[is_normal], 0.005, lambda: production_at_rest(is_normal), "mg/kg/min", source="doi:10.1109/TBME.2007.893506"),
+        Problem(f"peak of glucose, {name}", "78 g eaten at once", meal.peak[0], 0.005 * meal.peak[0], peak, "mg/dL", source=lsoda),
+        Problem(f"glucose at 420 min, {name}", "78 g eaten at once", meal.at[420], 0.005 * meal.at[420], late, "mg/dL", source=lsoda),
+        Problem(f"peak of insulin, {name}", "78 g eaten at once", meal.insulin[0], 0.005 * meal.insulin[0], insulin, "pmol/L", source=lsoda),
+        Problem(f"step of a minute, {name}", "against steps an eighth as long", 0.0, 1e-3, steps, "mg/dL", (3,), "the same method, finer"),
+    )  # fmt: skip
+
+
+VERIFICATION = (*_column(True), *_column(False))
+"""Problems with known answers."""
 
 
 def eaten_is_absorbed_or_in_the_gut(model: Type2Model, params, plan, times, context):
