@@ -16,7 +16,7 @@ from gemel.evidence.comparisons import holm
 from gemel.evidence.diagnostic import Estimate
 from gemel.evidence.fairness_report import Difference, FairnessReport, Gap, Settings, Subgroup, Worst
 from gemel.evidence.scored import MISSING, Scored, check_leaks, labels, not_collected
-from gemel.evidence.subgroups import METRICS, Measured, measure
+from gemel.evidence.subgroups import METRICS, Measured, badness, measure
 from gemel.evidence.suppression import Key, suppressed
 
 __all__ = ["Difference", "FairnessReport", "Gap", "Settings", "Subgroup", "Worst", "audit"]
@@ -55,15 +55,6 @@ def _estimate(value: float, drawn: np.ndarray, level: float) -> Estimate:
         return Estimate(value, math.nan, math.nan, level)
     low, high = np.quantile(real, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(value, float(low), float(high), level, float(real.std(ddof=1)))
-
-
-def _badness(name: str, value: float, level: float) -> float:
-    better = METRICS[name].better
-    if better == "high":
-        return -value
-    if better == "level":
-        return abs(value - level)
-    return value if isinstance(better, str) else abs(value - better)
 
 
 def audit(
@@ -226,7 +217,7 @@ def _worst(members: Sequence[Subgroup], attributes: Sequence[str], level: float)
     for name, metric in METRICS.items():
         have = [g for g in members if name in g.metrics]
         if metric.better != "" and have:
-            worst = max(have, key=lambda g: _badness(name, g.metrics[name].value, level))
+            worst = max(have, key=lambda g: badness(name, g.metrics[name].value, level))
             out.append(Worst(tuple(attributes), name, worst.label, worst.metrics[name]))
     return out
 

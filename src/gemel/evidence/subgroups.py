@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from gemel.evidence.bootstrap import resamples
 from gemel.evidence.logistic import newton_logistic
 from gemel.evidence.scored import Scored
 
-__all__ = ["METRICS", "Metric", "crps", "measure"]
+__all__ = ["METRICS", "Measured", "Metric", "badness", "crps", "measure"]
 
 BINS = 10
 
@@ -73,6 +73,23 @@ _PROPORTIONS = {
     "selection_rate": ("flagged", "judged"), "true_positive_rate": ("hit", "y"), "coverage": ("covered", "ranged"), "abstention_rate": ("abstained", "rows"),
     "ppv": ("hit", "flagged"),
 }  # fmt: skip
+
+
+def badness(name: str, value: Any, level: float) -> Any:
+    """Return how far a measure is from good: larger is worse; for measures without a good side, the value itself.
+
+    Parameters
+    ----------
+    name : in :data:`METRICS`.
+    value : a number or an array.
+    level : of the interval whose coverage is judged.
+    """
+    better = METRICS[name].better
+    if better == "high":
+        return -value
+    if better == "level":
+        return abs(value - level)
+    return value if isinstance(better, str) else abs(value - better)
 
 
 def crps(value: np.ndarray, quantiles: np.ndarray, levels: Sequence[float]) -> np.ndarray:
