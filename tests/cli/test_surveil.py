@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -155,3 +157,9 @@ def test_the_report_proposes_a_class(gemel, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert "proposed, human judgement needed" in page
     assert "device.significance" in page
+
+
+@pytest.mark.parametrize("command", ["surveil", "change"])
+def test_help_loads_nothing_heavy(command):
+    code = f"import sys; from gemel.cli.app import run; run(['{command}', '--help']); print(sorted({{'jax', 'scipy', 'numpy'}} & set(sys.modules)), file=sys.stderr)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.strip() == "[]"

@@ -296,6 +296,20 @@ def test_the_adaptive_window_tells_since_when():
         scan_limit(p, 10)
 
 
+def test_nothing_known_yet_is_no_error(release):
+    early = surveil(events(50, 3, delay=300), now=START + 10 * HOUR, release=release)
+    assert (early.known, early.alarms) == (0, ())
+    assert "No outcome is known" in render_html(periodic_report(early, (), title="t", shown_on=ShownOn(kind="simulated", n=50)))
+    forecasts = values(40, 3)
+    assert surveil(forecasts, now=START + HOUR).known == 0
+
+
+def test_a_row_with_too_many_cells_is_named(tmp_path):
+    (tmp_path / "log.csv").write_text("time,patient,prediction,outcome\n2026-01-01T00:00:00Z,a,0.2,1,7\n")
+    with pytest.raises(FormatError, match="row 1"):
+        read_log(tmp_path / "log.csv")
+
+
 def test_a_release_is_frozen_without_rows_and_comes_back(tmp_path, baseline, release):
     path = tmp_path / "release.json"
     path.write_text(release.model_dump_json())

@@ -259,4 +259,7 @@ def read_log(path: Path, *, kind: Literal["event", "value"] | None = None, tz: s
             rows = list(csv.DictReader(source))
     except (UnicodeDecodeError, csv.Error) as error:
         raise FormatError(f"{path.name} is no CSV of text", seen=type(error).__name__, expected="UTF-8, one row per prediction") from error
+    wide = next((i for i, row in enumerate(rows, 1) if None in row), None)
+    if wide is not None:
+        raise FormatError(f"{path.name} has a row with more cells than columns", seen=f"row {wide}", fix="quote cells that hold a comma")
     return log_of(rows, kind=kind, tz=tz)

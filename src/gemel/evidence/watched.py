@@ -69,7 +69,8 @@ class Watched:
 
 def _step(of: Callable[[np.ndarray], np.ndarray], size: int, known: np.ndarray) -> np.ndarray:
     step = np.full(size, np.nan)
-    step[known] = of(known)
+    if len(known):
+        step[known] = of(known)
     return step
 
 
