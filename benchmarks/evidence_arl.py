@@ -1,6 +1,6 @@
 """Run lengths of the risk-adjusted CUSUM: our Markov chain beside simulation, on the operations of phase I.
 
-    gemel bench evidence-arl [--runs 20000] [--seed 1] [--json FILE]
+    gemel bench evidence-arl -- [--runs 20000] [--seed 1] [--json FILE]
 
 The risk model is fitted to the 1,766 operations; run lengths in control and under doubled odds at three thresholds, by the chain with paired rounding at
 600 states and by simulated runs (the peer: the same numbers to the Monte-Carlo error, at another price). R's vlad is run where Rscript and the package are there.

@@ -1,6 +1,6 @@
 """Ten kinds of drift: how soon the watch rings and how often for nothing, beside River's detectors at the same in-control run length.
 
-    gemel bench evidence-drift [--seeds 200] [--peer-python PYTHON] [--run-length 5000] [--json FILE]
+    gemel bench evidence-drift -- [--seeds 200] [--peer-python PYTHON] [--run-length 5000] [--json FILE]
 
 A released model (logistic, three inputs) predicts an event; after 500 cases something changes, and 2,500 more follow. Our thresholds come from the mix of risks of 5,000
 cases at release, by the chain and the simulated limit, with no stream looked at; *outcomes* is the risk-adjusted CUSUM in both directions and the adaptive window,
