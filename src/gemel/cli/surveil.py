@@ -209,7 +209,7 @@ def _close(output: Path | None, closing: str, who: str, reason: str, now: int) -
 
 
 def _print(watch: Watch, incidents: tuple[Incident, ...]) -> None:
-    from gemel.core.time import iso
+    from gemel.evidence.surveillance import moment
     from gemel.evidence.surveillance_view import watch_words
 
     if watch.is_incomplete:
@@ -234,4 +234,4 @@ def _print(watch: Watch, incidents: tuple[Incident, ...]) -> None:
     echo(f"incidents: {len(open_)} open, {len(incidents) - len(open_)} closed")
     for i in open_[:LONGEST]:
         since = f"; rang again {len(i.notes)} times" if i.notes else ""
-        echo(f"  {i.id}  {i.severity}  due {iso(i.due)}  rang {iso(i.rang)}: {i.sentence}{since}")
+        echo(f"  {i.id}  {i.severity}  due {moment(i.due)}  rang {moment(i.rang)}: {i.sentence}{since}")

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from gemel.core.advice import ShownOn
-from gemel.core.time import DAY, iso
+from gemel.core.time import DAY
 from gemel.core.view import Table, Text, View
 from gemel.evidence.change import Gate
 from gemel.evidence.device import ClassRow, UdiFields
 from gemel.evidence.incidents import Incident
 from gemel.evidence.release import Release
-from gemel.evidence.surveillance import Watch
+from gemel.evidence.surveillance import Watch, moment
 from gemel.evidence.surveillance_view import watch_view
 
 __all__ = ["device_table", "incident_table", "periodic_report", "trend_table"]
@@ -26,12 +26,12 @@ def incident_table(incidents: Sequence[Incident], now: int) -> Table | None:
         return None
     rows = sorted(incidents, key=lambda i: (not i.is_open, i.opened, i.id))
     state = [
-        ("OVERDUE" if i.is_overdue(now) else "open") if i.is_open else f"closed {iso(i.closed or 0)} by {i.closed_by}: {i.reason}"
+        ("OVERDUE" if i.is_overdue(now) else "open") if i.is_open else f"closed {moment(i.closed or 0)} by {i.closed_by}: {i.reason}"
         for i in rows
     ]
     columns = {
-        "incident": [i.id for i in rows], "state": state, "severity": [i.severity for i in rows], "opened": [iso(i.opened) for i in rows],
-        "due": [iso(i.due) for i in rows], "owner": [i.owner or "nobody named" for i in rows], "change plan says": [i.branch or "-" for i in rows],
+        "incident": [i.id for i in rows], "state": state, "severity": [i.severity for i in rows], "opened": [moment(i.opened) for i in rows],
+        "due": [moment(i.due) for i in rows], "owner": [i.owner or "nobody named" for i in rows], "change plan says": [i.branch or "-" for i in rows],
         "roll back to": [i.rollback or "-" for i in rows], "what was seen": [i.sentence for i in rows], "since": [f"rang again {len(i.notes)} times" if i.notes else "-" for i in rows],
     }  # fmt: skip
     open_, late = sum(i.is_open for i in rows), sum(i.is_overdue(now) for i in rows)
@@ -72,7 +72,7 @@ def trend_table(watch: Watch, days: int = 30) -> Table:
         real = rows[known[rows]]
         few = len(real) < watch.settings.smallest
         figures = ("-",) * 3 if few else (f"{y[real].mean():.4g}", f"{p[real].mean():.4g}", f"{np.mean((y[real] - p[real]) ** 2):.4g}")
-        counts = (iso(int(log.time[0] + k * span)), len(rows), len(set(log.patient[rows].tolist())), len(real), int((alarms == k).sum()))
+        counts = (moment(int(log.time[0] + k * span)), len(rows), len(set(log.patient[rows].tolist())), len(real), int((alarms == k).sum()))
         for name, value in zip(names, (*counts, *figures), strict=True):
             columns[name].append(str(value))
     return Table.of(*((name, None, values) for name, values in columns.items()), title=f"Trend, periods of {days} days (means; fewer than {watch.settings.smallest} outcomes: not shown)")  # fmt: skip
@@ -94,7 +94,7 @@ def periodic_report(
     """
     log = watch.log
     days = len(set(zip(log.patient.tolist(), (log.time // DAY).tolist(), strict=True)))
-    exposure = f"{iso(int(log.time[0]))} to {iso(watch.as_of)}: {len(set(log.patient.tolist()))} patients, {days} patient-days, {len(log)} predictions."
+    exposure = f"{moment(int(log.time[0]))} to {moment(watch.as_of)}: {len(set(log.patient.tolist()))} patients, {days} patient-days, {len(log)} predictions."
     open_ = [i for i in incidents if i.is_open]
     head = f"{exposure}\n- Alarms {len(watch.alarms)}; incidents open {len(open_)}, overdue {sum(i.is_overdue(watch.as_of) for i in open_)}, closed {len(incidents) - len(open_)}; changes judged {len(changes)}."
     if chain:

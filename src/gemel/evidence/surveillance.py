@@ -14,7 +14,7 @@ import numpy as np
 
 from gemel.core.errors import EvidenceError
 from gemel.core.lineage import digest
-from gemel.core.time import DAY, iso
+from gemel.core.time import DAY, SECOND, iso
 from gemel.evidence.adaptive import AdaptiveReplay, replay_adaptive_log
 from gemel.evidence.arl import Increments, as_probabilities, ewma_limit
 from gemel.evidence.charts import Ewma, Rolling, Sprt, ewma, rolling_share, sprt, vlad
@@ -25,7 +25,7 @@ from gemel.evidence.release import Release
 from gemel.evidence.scan import Scan, residual_scan, scan_limit
 from gemel.evidence.watched import Planned, Watched, normal_scores, plan_coverage, plan_normal, plan_risk, run_chart
 
-__all__ = ["Alarm", "GroupRow", "Settings", "Watch", "surveil"]
+__all__ = ["Alarm", "GroupRow", "Settings", "Watch", "moment", "surveil"]
 
 
 @dataclass(frozen=True)
@@ -206,17 +206,23 @@ def _groups(log: PredictionLog) -> list[str]:
     return sorted({g for g in log.group.tolist() if g})
 
 
+def moment(time: int) -> str:
+    """Write a time to the second."""
+    return iso(time - time % SECOND)
+
+
 def _key(log: PredictionLog, release: Release | None, chart: str, group: str, row: int) -> str:
     model = (release.model, release.version) if release else ("", "")
     return digest([model, chart, group, str(log.patient[row]), int(log.time[row]), int(log.recorded[row])])[:16]
 
 
 def _alarms_of(chart: Watched, log: PredictionLog, release: Release | None) -> list[Alarm]:
-    began = chart.rows_by_time[chart.by_time.alarms]
+    began = log.time[chart.rows_by_time[chart.by_time.alarms]].tolist()
     found = []
     for row in chart.alarm_rows.tolist():
-        first = [int(log.time[r]) for r in began if log.time[r] <= log.recorded[row]]
-        late = f"; had outcomes been known at once, {iso(first[-1])}" if first else ""
+        earlier = [t for t in began if t <= log.recorded[row]]
+        began = began[len(earlier) :]
+        late = f"; had outcomes been known at once, {moment(earlier[0])}" if earlier else ""
         where = f" in {chart.group}" if chart.group else ""
         words = (
             f"{chart.name}{where}: above {chart.path.threshold:.4g}, as once in {chart.run_length:,.0f} outcomes while all is well{late}"

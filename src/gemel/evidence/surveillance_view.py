@@ -10,7 +10,7 @@ from gemel.core.advice import ShownOn
 from gemel.core.time import iso
 from gemel.core.view import Array, Axis, Band, Figure, Line, Rule, Standing, Table, Text, View, series_figure
 from gemel.evidence.charts import Rolling
-from gemel.evidence.surveillance import Watch
+from gemel.evidence.surveillance import Watch, moment
 from gemel.evidence.watched import Watched
 
 __all__ = ["alarm_table", "chart_table", "group_table", "input_table", "people_table", "watch_figures", "watch_to_dict", "watch_view"]
@@ -111,7 +111,7 @@ def alarm_table(watch: Watch) -> Table | None:
     """Return the alarms, oldest first, or None."""
     if not watch.alarms:
         return None
-    columns = (("rang", [iso(a.time) for a in watch.alarms]), ("chart", [a.chart for a in watch.alarms]), ("in", [a.group or "everybody" for a in watch.alarms]),
+    columns = (("rang", [moment(a.time) for a in watch.alarms]), ("chart", [a.chart for a in watch.alarms]), ("in", [a.group or "everybody" for a in watch.alarms]),
                ("severity", [a.severity for a in watch.alarms]), ("what was seen", [a.sentence for a in watch.alarms]))  # fmt: skip
     return Table.of(*((h, None, v) for h, v in columns), title=f"Alarms: {len(watch.alarms)}")
 
@@ -150,7 +150,7 @@ def input_table(watch: Watch) -> Table | None:
     return Table.of(
         ("input", None, [d.input for d in rows]), ("statistic", None, [d.statistic for d in rows]), ("value", None, [_dash(d.value) for d in rows]),
         ("p before correction", None, [f"{d.p_value:.2g}" for d in rows]), ("note", None, [d.note for d in rows]),
-        title=f"Inputs of the batch {which}, from {iso(int(watch.log.time[batch.first]))}",
+        title=f"Inputs of the batch {which}, from {moment(int(watch.log.time[batch.first]))}",
         note="Drift of inputs is not drift of performance: it explains an alarm.",
     )  # fmt: skip
 
@@ -159,13 +159,13 @@ def watch_words(watch: Watch) -> str:
     """Return what was watched, in words: counts, delays, run length, and what was assumed."""
     s, d = watch.settings, watch.delay_days
     lines = [
-        f"As of {iso(watch.as_of)}: {len(watch.log)} predictions; outcomes known {watch.known}, not yet due {watch.pending}, missing {watch.missing}; abstained {watch.abstained}.",
+        f"As of {moment(watch.as_of)}: {len(watch.log)} predictions; outcomes known {watch.known}, not yet due {watch.pending}, missing {watch.missing}; abstained {watch.abstained}.",
         f"- Outcomes became known {_dash(d[0], '.3g')} days after the prediction (median; nine in ten within {_dash(d[1], '.3g')})." if watch.known else "- No outcome is known.",
         f"- Wanted: one false alarm of the whole watch in {s.run_length:,.0f} outcomes; {watch.ringing_charts} charts ring, each set to {s.run_length * watch.ringing_charts:,.0f}.",
         f"- After an alarm a chart {'starts again at 0' if s.reset else 'goes on'}.",
     ]  # fmt: skip
     if watch.sprt is not None:
-        lines.append(f"- Sequential test of odds {s.ratio:g} against 1, error rates 1 %: {watch.sprt.decision}" + (f" at outcome {watch.sprt.at + 1}." if watch.sprt.at is not None else "."))  # fmt: skip
+        lines.append(f"- Sequential test of odds {s.ratio:g} against 1, error rates 1 %, which decides once: {watch.sprt.decision}" + (f" at outcome {watch.sprt.at + 1}." if watch.sprt.at is not None else "."))  # fmt: skip
     lines += [f"- Innovations, {name}: {v:.3f}, {'inside' if a <= v <= b else 'OUTSIDE'} {a:.3f} to {b:.3f} (99 %)." for name, (v, a, b) in watch.innovation.items()]  # fmt: skip
     return "\n".join([*lines, *(f"- {note}" for note in watch.notes)])
 
@@ -184,7 +184,7 @@ def watch_view(watch: Watch, *, title: str, shown_on: ShownOn, extra: tuple[Any,
     sections += watch_figures(watch, shown_on=shown_on)
     sections += [t for t in (group_table(watch), input_table(watch), people_table(watch)) if t is not None]
     return View(
-        id=f"watch-{watch.lineage}", title=title, subtitle=f"as of {iso(watch.as_of)}; shown on: {shown_on}", sections=tuple(sections)
+        id=f"watch-{watch.lineage}", title=title, subtitle=f"as of {moment(watch.as_of)}; shown on: {shown_on}", sections=tuple(sections)
     )
 
 
@@ -201,7 +201,7 @@ def watch_to_dict(watch: Watch) -> dict[str, Any]:
             for c in watch.charts
         ],
         "scan": None if watch.scan is None else {"limit": watch.scan[1].limit, "run_length": watch.scan[2], "largest": float(watch.scan[1].value.max(initial=0)), "alarms": len(watch.scan[1].alarms)},
-        "inputs": [{"from": iso(int(watch.log.time[b.first])), "p_value": b.p_value, "rings": b.rings, "worst": b.sentence} for b in watch.batches],
+        "inputs": [{"from": moment(int(watch.log.time[b.first])), "p_value": b.p_value, "rings": b.rings, "worst": b.sentence} for b in watch.batches],
         "batch_level": watch.batch_level,
         "alarms": [vars(a) | {"time": iso(a.time), "row": a.row + 1} for a in watch.alarms],
         "coverage": {g: {"window": r.window, "share": float(r.share[-1]), "low": float(r.low[-1]), "high": float(r.high[-1]), "outside": r.outside} for g, (rows, r) in watch.rolling.items() if len(rows)},
