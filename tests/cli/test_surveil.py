@@ -10,6 +10,8 @@ import sys
 import numpy as np
 import pytest
 
+from gemel.evidence.run import read
+
 
 def write_log(path, n=1200, seed=0, at=None, ratio=1.0, **cells):
     """A log of probabilities, one an hour, outcomes known a day later; from row ``at`` on odds are ``ratio`` times those predicted."""
@@ -151,9 +153,18 @@ def test_usage(gemel, tmp_path):
     assert "not an entry" in ran.err
 
 
-def test_the_report_proposes_a_class(gemel, tmp_path):
+def test_the_report_proposes_a_class_and_tells_changes_and_evidence(gemel, tmp_path):
     log = write_log(tmp_path / "log.csv", n=300)
-    gemel("surveil", "--log", log, "--twin", "toy-linear", "-o", tmp_path / "out")
+    change = {"old": "m 1.0.0", "new": "m 1.1.0", "passed": False, "criteria_hash": "c", "rollback": "1.0.0", "changes": []}
+    (tmp_path / "change.json").write_text(json.dumps(change | {"rows": [{"id": "listed", "asks": "a", "status": "failed", "seen": "s"}]}))
+    call = ("surveil", "--log", log, "-o", tmp_path / "out", "--change", tmp_path / "change.json", "--runs", tmp_path / "runs.jsonl")
+    assert gemel(*call).code == 2, "--runs needs --twin"
+    assert gemel(*call, "--twin", "toy-linear").code in (0, 1)
+    (run,) = read(tmp_path / "runs.jsonl")
+    assert (run.kind, run.twin, run.met) == ("surveillance", "toy-linear", True)
+    assert "m 1.0.0 to m 1.1.0" in (tmp_path / "out" / "report.html").read_text()
+    (tmp_path / "change.json").write_text(json.dumps(change | {"rows": [], "passed": False}))
+    assert "was edited" in gemel(*call, "--twin", "toy-linear").err
     page = (tmp_path / "out" / "report.html").read_text()
     assert "proposed, human judgement needed" in page
     assert "device.significance" in page

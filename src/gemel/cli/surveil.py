@@ -55,6 +55,10 @@ LONGEST = 12
 @click.option("--tz", help="IANA zone of times that carry none.")
 @click.option("--no-reset", is_flag=True, help="After an alarm a chart goes on, instead of starting again at 0.")
 @click.option("--twin", help="An installed twin: propose its device class and software category in the report.")
+@click.option("--runs", type=FilePath, help="With --twin: append this watch to the twin's evidence (JSON lines).")
+@click.option(
+    "--change", "changes", type=FilePath, multiple=True, help="A change.json of gemel change -o, for the report; as often as needed."
+)
 @click.option("--plan", "plan_file", type=FilePath, help="A pccp.toml: what to do about each alarm, and the version to go back to.")
 @click.option("--owner", default="", help="Who answers for the incidents that are opened.")
 @click.option(
@@ -73,7 +77,7 @@ LONGEST = 12
 @common
 def surveil(
     log_: Path | None, release: Path | None, baseline: Path | None, freeze: Path | None, model: str, model_version: str, arl: float, ratio: float,
-    level: float | None, as_of: str | None, due: float | None, kind: Any, tz: str | None, no_reset: bool, twin: str | None, plan_file: Path | None, owner: str,
+    level: float | None, as_of: str | None, due: float | None, kind: Any, tz: str | None, no_reset: bool, twin: str | None, runs: Path | None, changes: tuple[Path, ...], plan_file: Path | None, owner: str,
     shown_on: Any, closing: str | None, who: str, reason: str, output: Path | None, seed: int, json_: bool,
 ) -> int:  # fmt: skip
     """Watch a deployed model by the log of its predictions and their outcomes: drift, calibration, coverage, people; alarms open incidents.
@@ -82,6 +86,8 @@ def surveil(
     """
     from gemel.core.time import to_ns
 
+    if runs is not None and twin is None:
+        raise click.UsageError("--runs needs --twin, whose evidence it is.")
     now = to_ns(as_of, tz=tz) if as_of else _clock()
     if closing is not None:
         return _close(output, closing, who, reason, now)
@@ -113,8 +119,10 @@ def surveil(
     from gemel.evidence.incidents import fold
 
     incidents = fold((*entries, *fresh), as_of=now)
-    _write(output, watch, log, entries, fresh, incidents, twin, shown_on)
     open_ = [i for i in incidents if i.is_open]
+    _write(output, watch, log, entries, fresh, incidents, twin, shown_on, changes)
+    if runs is not None and twin is not None:
+        _append_run(runs, watch, twin, len(open_), shown_on)
     if json_:
         from gemel.evidence.surveillance_view import watch_to_dict
 
@@ -155,12 +163,13 @@ def _shown(kind: Any, log: PredictionLog) -> ShownOn:
 
 def _write(
     output: Path | None, watch: Watch, log: PredictionLog, entries: tuple[Entry, ...], fresh: tuple[Entry, ...], incidents: tuple[Incident, ...],
-    twin: str | None, shown_on: Any,
+    twin: str | None, shown_on: Any, changes: tuple[Path, ...],
 ) -> None:  # fmt: skip
     """Append incidents and write the report and the numbers."""
+    from gemel.evidence.change import read_gate
     from gemel.evidence.device import propose_classes, read_answers
 
-    classes = ()
+    classes, gates = (), tuple(read_gate(existing(path)) for path in changes)
     if twin is not None:
         from gemel.core.manifest import manifest_of
 
@@ -184,11 +193,24 @@ def _write(
         title=f"Surveillance of {name}",
         shown_on=_shown(shown_on, log),
         classes=classes,
+        changes=gates,
         chain=entries[-1].hash if entries else "",
     )
     atomic_write(output / "report.html", render_html(view).encode())
     told = watch_to_dict(watch) | {"incidents": [i.model_dump() for i in incidents]}
     atomic_write(output / "surveillance.json", (json.dumps(plain(told), indent=1, sort_keys=True) + "\n").encode())
+
+
+def _append_run(path: Path, watch: Watch, twin: str, open_: int, shown_on: Any) -> None:
+    """Append the watch to the evidence of a twin."""
+    from gemel.core.manifest import manifest_of
+    from gemel.evidence.fingerprint import model_hash
+    from gemel.evidence.run import append
+    from gemel.evidence.surveillance_run import watch_run
+
+    append(path, watch_run(
+        watch, twin=twin, model_version=manifest_of(twin).version, model_hash=model_hash(twin), open_incidents=open_, kind=shown_on, command=f"gemel surveil --twin {twin}"
+    ))  # fmt: skip
 
 
 def _close(output: Path | None, closing: str, who: str, reason: str, now: int) -> int:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from gemel.core.errors import EvidenceError
+from gemel.core.errors import EvidenceError, FormatError
 from gemel.core.view import Table, Text, View
 from gemel.evidence.change_plan import ChangePlan, Criterion, Modification
 from gemel.evidence.change_snapshot import Change, Snapshot, changes_between
 from gemel.evidence.run import EvidenceRun, Measured
 
-__all__ = ["Gate", "GateRow", "figure_name", "gate_change", "gate_view"]
+__all__ = ["Gate", "GateRow", "figure_name", "gate_change", "gate_view", "read_gate"]
 
 _BUMPS = ("none", "patch", "minor", "major")
 
@@ -206,3 +208,24 @@ def gate_view(gate: Gate, plan: ChangePlan) -> View:
         subtitle=f"criteria {gate.criteria}; back to {gate.rollback}",
         sections=tuple(sections),
     )
+
+
+def read_gate(path: Path) -> Gate:
+    """Read a gate from the JSON of :meth:`Gate.to_dict`.
+
+    Raises
+    ------
+    FormatError
+        When it is none.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        rows, changes = tuple(GateRow(**r) for r in told["rows"]), tuple(Change(**c) for c in told["changes"])
+        gate = Gate(told["old"], told["new"], rows, changes, told["criteria_hash"], told["rollback"])
+    except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(
+            f"{path.name} is no verdict on a change", seen=type(error).__name__, expected="change.json of gemel change -o"
+        ) from error
+    if gate.passed is not told.get("passed"):
+        raise FormatError(f"{path.name} was edited", seen=f"passed: {told.get('passed')}", expected=f"{gate.passed}, from its rows")
+    return gate
