@@ -46,6 +46,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "worker": ("keep:worker", "Keep a process ready, so that the next command does not pay the start."),
     },
     "Trust": {
+        "evidence": ("evidence:evidence", "Measure how far to trust a twin, and write its dossier."),
+        "conformance": ("evidence:conformance", "Say whether it is a twin, row by row, from stored runs."),
+        "fairness": ("fairness:fairness", "Audit any model's predictions by subgroup."),
         "surveil": ("surveil:surveil", "Watch a deployed model by the log of its predictions."),
         "change": ("change:change", "Hold a change of version against its predetermined plan."),
     },

@@ -44,7 +44,7 @@ def _estimates(measured: Measured, level: float) -> dict[str, Estimate]:
     out = {}
     for j, name in enumerate(METRICS):
         if math.isfinite(measured.value[j]):
-            out[name] = _estimate(float(measured.value[j]), measured.drawn[:, j], level)
+            out[name] = _whole(_estimate(float(measured.value[j]), measured.drawn[:, j], level), float(measured.trials[j]))
     return out
 
 
@@ -55,6 +55,14 @@ def _estimate(value: float, drawn: np.ndarray, level: float) -> Estimate:
         return Estimate(value, math.nan, math.nan, level)
     low, high = np.quantile(real, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(value, float(low), float(high), level, float(real.std(ddof=1)))
+
+
+def _whole(e: Estimate, trials: float) -> Estimate:
+    """Return the exact interval of a share that is none or all: resamples of such people cannot tell that it is not."""
+    if e.se != 0 or not trials > 0 or e.value not in (0.0, 1.0):
+        return e
+    far = 1 - ((1 - e.level) / 2) ** (1 / trials)
+    return Estimate(e.value, 0.0 if e.value == 0 else 1 - far, far if e.value == 0 else 1.0, e.level, 0.0)
 
 
 def audit(
@@ -151,7 +159,7 @@ def _labelled(scored: Scored, groups: Mapping[str, Sequence[object] | None]) -> 
                 f"{name!r} has too many values to be groups",
                 seen=len(values),
                 expected=f"at most {MOST_VALUES}",
-                fix="band it, such as age:18,40,65",
+                fix="band it: age:18:40:65",
             )
         else:
             present[name] = text

@@ -55,7 +55,8 @@ class GroupGap:
     """One group beside the reference: before and, with a need-label score, after the change of label.
 
     ``unexplained`` is the part of the gap that any score that is not perfect would leave because mean need differs (regression to the mean, by pooled linear
-    slopes), ``by_proxy`` the rest: what comes from a lower score at equal need. ``reduction`` is ``1 - E_after / E_before``.
+    slopes), ``by_proxy`` the rest: what comes from a lower score at equal need. ``reduction`` is ``1 - E_after / E_before``, and
+    None where the interval of the gap before holds 0: there is nothing to take away.
     """
 
     group: str
@@ -356,6 +357,10 @@ def _compare(
                     for d in (whole, drawn)
                 ]
             shift = [d[f"{NEED}:above"][:, g] - d[f"{PROXY}:above"][:, g] for d in (whole, drawn)]
-            change = [_estimate(ratio[0][0], ratio[1], level), _estimate(shift[0][0], shift[1], level)]
+            before = made[PROXY, g].gap
+            change = [
+                None if before.low <= 0 <= before.high else _estimate(ratio[0][0], ratio[1], level),
+                _estimate(shift[0][0], shift[1], level),
+            ]
         out.append(GroupGap(str(names[g]), str(names[base]), made[PROXY, g], parts[0], parts[1], after, change[0], change[1]))
     return tuple(out)

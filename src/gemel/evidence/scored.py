@@ -262,12 +262,14 @@ def not_collected(present: Iterable[str], elsewhere: Iterable[str] = ()) -> tupl
     Parameters
     ----------
     present : names of the columns by which groups are told apart.
-    elsewhere : attributes that the user declares as held under another name.
+    elsewhere : attributes, or names of their columns, that are held without telling groups apart.
 
     Examples
     --------
     >>> "sex" in not_collected(["Gender", "site"]), "language" in not_collected(["Gender", "site"])
     (False, True)
     """
-    known = {name.strip().lower().replace(" ", "_").replace("-", "_") for name in present} | {name.lower() for name in elsewhere}
+    known = {name.strip().lower().replace(" ", "_").replace("-", "_") for name in (*present, *elsewhere)} | {
+        name.lower() for name in elsewhere
+    }
     return tuple(name for name, others in USUAL.items() if name not in known and not known & set(others))

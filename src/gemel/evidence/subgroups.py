@@ -71,7 +71,7 @@ _SUMS = (
 _AT = {name: i for i, name in enumerate(_SUMS)}
 _PROPORTIONS = {
     "selection_rate": ("flagged", "judged"), "true_positive_rate": ("hit", "y"), "coverage": ("covered", "ranged"), "abstention_rate": ("abstained", "rows"),
-    "ppv": ("hit", "flagged"),
+    "ppv": ("hit", "flagged"), "prevalence": ("y", "judged"), "accuracy": ("correct", "judged"),
 }  # fmt: skip
 
 
@@ -109,7 +109,10 @@ def crps(value: np.ndarray, quantiles: np.ndarray, levels: Sequence[float]) -> n
 
 @dataclass(frozen=True)
 class Measured:
-    """Measures of one group: at the data, per resample, how many there are, and whether each can carry a comparison."""
+    """Measures of one group: at the data, per resample, how many there are, and whether each can carry a comparison.
+
+    ``trials`` is, for shares, of how many they are (at most the people); NaN for other measures.
+    """
 
     value: np.ndarray
     drawn: np.ndarray
@@ -117,6 +120,7 @@ class Measured:
     people: int
     events: int | None
     is_comparable: np.ndarray
+    trials: np.ndarray
 
 
 def _columns(scored: Scored, threshold: float) -> np.ndarray:
@@ -252,12 +256,22 @@ class _Group:
         shape = () if weights is None else (len(weights),)
         return np.stack([np.broadcast_to(found.get(name, np.nan), shape) for name in METRICS], axis=-1).astype(float)
 
+    def counts(self) -> dict[str, tuple[float, float]]:
+        """Return what every share is a share of: how many, and of how many."""
+        v = {name: float(self.total[i]) for name, i in _AT.items()}
+        return {k: (v[a], v[b]) for k, (a, b) in _PROPORTIONS.items()} | {
+            "false_positive_rate": (v["flagged"] - v["hit"], v["judged"] - v["y"]),
+            "npv": (v["judged"] - v["y"] - v["flagged"] + v["hit"], v["judged"] - v["flagged"]),
+        }
+
+    def trials(self) -> np.ndarray:
+        """Return (measure,) of how many each share is, at most the people; NaN for what is no share."""
+        counts = self.counts()
+        return np.array([min(counts[name][1], len(self.people)) if name in counts else np.nan for name in METRICS])
+
     def comparable(self) -> np.ndarray:
         """Return (measure,) whether there are enough of each kind for a normal test."""
-        v = {name: float(self.total[i]) for name, i in _AT.items()}
-        counts = {k: (v[a], v[b]) for k, (a, b) in _PROPORTIONS.items()}
-        counts["false_positive_rate"] = v["flagged"] - v["hit"], v["judged"] - v["y"]
-        counts["npv"] = v["judged"] - v["y"] - v["flagged"] + v["hit"], v["judged"] - v["flagged"]
+        v, counts = {name: float(self.total[i]) for name, i in _AT.items()}, self.counts()
         enough = {k: n >= 20 and 5 <= a <= n - 5 for k, (a, n) in counts.items()}
         both = min(v["y"], v["judged"] - v["y"]) >= 10
         enough |= dict.fromkeys(("auroc", "calibration_in_the_large", "calibration_slope"), both)
@@ -292,5 +306,5 @@ def measure(scored: Scored, groups: Sequence[np.ndarray], *, threshold: float, r
     for group, parts in zip(made, drawn, strict=True):
         replicated = np.concatenate(parts) if parts else np.zeros((0, len(METRICS)))
         events = None if scored.outcome is None else int(group.total[_AT["y"]])
-        out.append(Measured(group.at(None), replicated, int(group.total[0]), len(group.people), events, group.comparable()))
+        out.append(Measured(group.at(None), replicated, int(group.total[0]), len(group.people), events, group.comparable(), group.trials()))
     return out

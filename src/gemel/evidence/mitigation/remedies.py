@@ -121,14 +121,16 @@ REMEDIES: dict[str, tuple[str, Callable[..., Made]]] = {
 
 
 def mitigate(
-    name: str, scored: Scored, groups: Mapping[str, Sequence[object] | None], *, settings: Settings | None = None, shown_on: ShownOn | None = None, seed: int = 0
+    name: str, scored: Scored, groups: Mapping[str, Sequence[object] | None], *, settings: Settings | None = None, shown_on: ShownOn | None = None,
+    on: str | None = None, seed: int = 0,
 ) -> Remedy:  # fmt: skip
     """Make a remedy from half of the people and audit the other half before and after.
 
     Parameters
     ----------
     name : in :data:`REMEDIES`; those that train a model need ``scored.inputs``.
-    scored, groups : as for :func:`gemel.evidence.fairness.audit`; the first attribute with labels is the one that is remedied.
+    scored, groups : as for :func:`gemel.evidence.fairness.audit`.
+    on : the attribute that is remedied; left out, the first with labels. Multicalibration takes all.
     settings : of both audits.
     seed : of the halves and of training.
 
@@ -143,7 +145,9 @@ def mitigate(
     text = {k: labels(v) for k, v in groups.items() if v is not None}
     if not text:
         raise EvidenceError("a remedy needs group labels", seen="none was given")
-    on = next(iter(text))
+    on = next(iter(text)) if on is None else on
+    if on not in text:
+        raise EvidenceError("the attribute to remedy has no labels", seen=on, expected=", ".join(text))
     first, second = halves(scored, seed=seed)
     what, make = REMEDIES[name]
     fit_groups, show_groups = ({k: v[rows] for k, v in text.items()} for rows in (first, second))
