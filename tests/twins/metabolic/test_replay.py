@@ -12,7 +12,7 @@ from gemel.engine.keys import make_key
 from gemel.engine.plan import Plan
 from gemel.engine.posterior import Ensemble
 from gemel.twins.metabolic.model import MetabolicModel
-from gemel.twins.metabolic.replay import _slow_error, replay, replay_record, response, scaled
+from gemel.twins.metabolic.replay import _slow_error, replay, replay_record, scaled
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +68,6 @@ def test_the_slow_error_is_the_normal_posterior():
     sd = np.sqrt(np.diag(covariance))
     assert np.abs(made.mean(axis=0) - mean).max() < 5 * sd.max() / np.sqrt(4000)  # five standard errors over 60 places
     np.testing.assert_allclose(made.std(axis=0), sd, rtol=0.06)  # five standard errors of a deviation
-
-
-def test_the_response_keeps_signs_and_order():
-    e = np.linspace(-200, 200, 401)
-    r = response(e)
-    assert (np.diff(r) > 0).all()
-    assert (np.sign(r) == np.sign(e)).all()
 
 
 def test_scaling_touches_what_it_names():

@@ -20,7 +20,8 @@ CAPPON = "doi:10.1109/TBME.2023.3286856"
 WANDER = (
     "of the noise in sensor.py (Breton & Kovatchev 2008, doi:10.1177/193229680800200517), over sixty weeks drawn; ASSUMED for real sensors"
 )
-VIRTUAL = "estimated on virtual people drawn anew (gemel bench metabolic-replay --drawn); ASSUMED for real ones"
+VIRTUAL = "estimated on virtual people drawn anew (gemel bench metabolic-replay --learn 20); ASSUMED for real ones"
+DRAWN = "chosen on virtual people drawn anew (those of gemel bench metabolic-replay --learn 20); ASSUMED for real ones"
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,16 @@ CONSTANTS: dict[str, Constant] = {
     "premix_fast_share": Constant(0.3, "1", "labels of 70/30 premixed insulins", "share of a premixed dose that acts fast"),
     "error_sd": Constant(30.0, "mg/dL", ASSUMED, "standard deviation of slow model error (Ornstein-Uhlenbeck) in calibration"),
     "error_minutes": Constant(90.0, "min", ASSUMED, "its correlation time"),
-    "effect_cv": Constant(0.4, "1", VIRTUAL, "relative error of the effect of a changed input in a replay, beside that of the parameters"),
-    "rise_gain": Constant(2.7, "1", VIRTUAL, "small rises under a changed input, against those of the equations"),
-    "rise_half": Constant(69.0, "mg/dL", VIRTUAL, "effect of the equations at which the gain on rises has halved"),
-    "fall_gain": Constant(4.1, "1", VIRTUAL, "small falls under a changed input, against those of the equations"),
-    "fall_half": Constant(11.9, "mg/dL", VIRTUAL, "effect of the equations at which the gain on falls has halved"),
+    "effect_cv": Constant(0.35, "1", DRAWN, "relative error of the effect of a changed input in a replay, beside that of the parameters"),
+    "effect_back": Constant(0.0066, "/min", VIRTUAL, "rate at which glucose returns from a difference between two lives"),
+    "effect_tissue": Constant(0.033, "/min", VIRTUAL, "rate at which insulin's action on tissue follows plasma insulin"),
+    "effect_liver": Constant(0.0026, "/min", VIRTUAL, "rate at which its action on the liver follows"),
+    "effect_share": Constant(0.44, "1", VIRTUAL, "share of insulin's action that is on the liver"),
+    "effect_sensitivity": Constant(7.4e-4, "mL/u[iU]/min", VIRTUAL, "effective sensitivity of whoever is identified at 6.76e-4"),
+    "effect_power": Constant(1.26, "1", VIRTUAL, "power by which it follows the identified sensitivity"),
+    "effect_appearance": Constant(0.80, "1", VIRTUAL, "effective glucose of carbohydrate, against f / VG of the equations"),
+    "unexplained_sd": Constant(20.0, "mg/dL", DRAWN, "slow error of the equations in a replay, standard deviation"),
+    "unexplained_minutes": Constant(150.0, "min", DRAWN, "its correlation time"),
     "wander_sd": Constant(11.4, "mg/dL", WANDER, "correlated noise of a sensor, standard deviation"),
     "wander_minutes": Constant(44.0, "min", WANDER, "its correlation time"),
     "nugget_sd": Constant(3.0, "mg/dL", ASSUMED, "white noise beside it in calibration"),

@@ -1,8 +1,8 @@
 """The same hours again under other inputs: what a recorded day would have looked like with another bolus, basal rate or meal.
 
 Three steps (Pearl 2009, Causality, section 7.1): *abduction*, the parameters and the slow error that this very record asks for; *action*, the changed plan;
-*prediction*, the equations under it with the same slow error. The record itself comes back, less the sensor's noise, when nothing
-is changed.
+*prediction*, the difference that the equations say it makes to the glucose that was there (``_effect.py``). The record itself comes back, less the sensor's noise,
+when nothing is changed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -21,11 +22,13 @@ from gemel.engine.model import Observed
 from gemel.engine.plan import Plan
 from gemel.engine.posterior import AbstractPosterior
 from gemel.engine.twin import Twin
-from gemel.twins.metabolic._minimal import WINDOWS
+from gemel.twins.metabolic._effect import Inputs, difference
+from gemel.twins.metabolic._minimal import WINDOWS, MinimalState, basal_insulin, bounded
 from gemel.twins.metabolic.model import MetabolicModel
+from gemel.twins.metabolic.observe import Context
 from gemel.twins.metabolic.priors import fixed
 
-__all__ = ["Replayed", "replay", "replay_record", "response", "scaled"]
+__all__ = ["Replayed", "replay", "replay_record", "scaled"]
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,18 @@ def scaled(plan: Plan, *, bolus: float = 1.0, basal: float = 1.0, carbohydrate: 
 
 
 @eqx.filter_jit
-def _paths(model: MetabolicModel, z: Array, known: Plan, other: Plan, context: Array) -> tuple[Array, Array]:
+def _paths(model: MetabolicModel, z: Array, known: Plan, other: Plan, context: Context) -> tuple[Array, ...]:
+    """Return per draw and slot: glucose of the known plan, sensitivity, and insulin and appearance of both plans."""
+
     def one(x):
         p = model.prior.constrain(x)
-        return model.trajectory(p, known, context).IG, model.trajectory(p, other, context).IG
+        sensitivity = sum((context.window[:, i] * p[f"SI_{w}"] for i, w in enumerate(WINDOWS)), jnp.zeros(()))
+
+        def acts(path: MinimalState) -> tuple[Array, Array]:
+            return path.Ip, sum((bounded(p[f"kabs_{w}"]) * getattr(path, f"gut_{w}") for w in WINDOWS), jnp.zeros(()))
+
+        first, second = model.trajectory(p, known, context), model.trajectory(p, other, context)
+        return first.IG, sensitivity, *acts(first), *acts(second)
 
     return jax.vmap(one)(z)
 
@@ -95,30 +106,13 @@ def _slow_error(
     return here + (error - there) @ np.linalg.solve(covariance(at, at, slow) + noise, covariance(at, grid, slow))
 
 
-def response(effect: Float[np.ndarray, "draw slot"]) -> Float[np.ndarray, "draw slot"]:
-    """Return what a change does, given what the identification model says it does (mg/dL): larger while it is small, and it saturates.
-
-    Fifteen parameters from a day leave glucose effectiveness near its prior, which pulls every effect back too soon, and below basal the model's gain makes
-    falls too deep. The curve ``k e / (1 + |e| / c)`` was estimated on virtual people drawn anew from the larger model of ``metabolic-t1d``; that it holds
-    for real people is ASSUMED.
-
-    Examples
-    --------
-    >>> bool(response(np.array([[0.0]])) == 0.0)
-    True
-    """
-    rise = fixed("rise_gain") * effect / (1.0 + np.abs(effect) / fixed("rise_half"))
-    fall = fixed("fall_gain") * effect / (1.0 + np.abs(effect) / fixed("fall_half"))
-    return np.where(effect > 0, rise, fall)
-
-
 def replay_record(
     model: MetabolicModel, observed: Observed, posterior: AbstractPosterior, plan: Plan, *, n: int = 256, key: PRNGKeyArray
 ) -> Replayed:
     """Replay what was observed under another plan (see :func:`replay`)."""
     z = posterior.draw(n, key=stream(key, "draws"))
     context = jax.tree.map(np.asarray, observed.context)
-    known, other = (np.asarray(x) for x in _paths(model, z, observed.plan, plan, context))
+    known, sensitivity, *acts = (np.asarray(x) for x in _paths(model, z, observed.plan, plan, context))
     data = observed.data
     use = np.asarray(data.mask) & (np.asarray(data.censored) == 0)
     if not use.any():
@@ -129,11 +123,14 @@ def replay_record(
     index = np.clip(np.round(at / model.slot).astype(int) - 1, 0, known.shape[1] - 1)
     error = np.asarray(data.value)[use] - known[:, index]
     rng = np.random.default_rng(np.asarray(jax.random.key_data(stream(key, "slow error"))).astype(np.uint32).tolist())
-    sd, minutes, nugget = (float(np.asarray(x)) for x in (model.error_sd, model.error_minutes, model.nugget_sd))
-    slow = _slow_error(grid, at, error, (sd, minutes), (fixed("wander_sd"), fixed("wander_minutes")), nugget, rng)
-    effect = response((other - known)[:, :slots]) * np.exp(fixed("effect_cv") * rng.normal(size=(n, 1)))
+    unexplained, wander = (fixed("unexplained_sd"), fixed("unexplained_minutes")), (fixed("wander_sd"), fixed("wander_minutes"))
+    slow = _slow_error(grid, at, error, unexplained, wander, float(np.asarray(model.nugget_sd)), rng)
     low, high = fixed("sensor_low"), fixed("sensor_high")
-    draws = np.clip(known[:, :slots] + slow + effect, low, high)
+    there = np.clip(known[:, :slots] + slow, low, high)
+    basal = basal_insulin(context.basal * 1000.0 / context.weight)
+    recorded, changed = (Inputs(acts[i][:, :slots] - basal, acts[i + 1][:, :slots]) for i in (0, 2))
+    effect = difference(there, recorded, changed, sensitivity[:, :slots], slot=model.slot)
+    draws = np.clip(there + effect * np.exp(fixed("effect_cv") * rng.normal(size=(n, 1))), low, high)
     return Replayed(observed.epoch + np.round(grid * MINUTE).astype(np.int64), draws)
 
 
