@@ -31,11 +31,14 @@ def _chart_figure(chart: Watched, watch: Watch, shown_on: ShownOn) -> Figure:
     where = f" in {chart.group}" if chart.group else ""
     length = f"{chart.run_length:,.0f} outcomes"
     times = watch.log.recorded[chart.rows]
-    return series_figure(
+    figure = series_figure(
         title=f"CUSUM: {chart.name}{where}", quantity="Sum of evidence", unit="1", time=times, values=chart.path.value,
         thresholds=((chart.path.threshold, f"rings: once in {length} in control"),),
         **_standing(watch, shown_on, f"Looks for {chart.looks_for}; {'starts again' if chart.path.reset else 'goes on'} after an alarm; {len(chart.path.alarms)} alarms. Begun then, it would ring after {chart.delay:,.0f} outcomes on average."),
     )  # fmt: skip
+    rang = f"rang {len(chart.path.alarms)} times" if len(chart.path.alarms) else "never rang"
+    words = f"The chart of {chart.name}{where} {rang} in {len(chart.rows)} outcomes: highest {chart.path.largest:.3g}, last {chart.path.value[-1]:.3g}; it rings above {chart.path.threshold:.4g}, once in {length} while all is well."
+    return figure.model_copy(update={"alt": words})
 
 
 def _rolling_figure(group: str, times: np.ndarray, rolling: Rolling, standing: Standing) -> Figure:
