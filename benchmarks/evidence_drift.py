@@ -3,7 +3,7 @@
     gemel bench evidence-drift -- [--seeds 200] [--peer-python PYTHON] [--run-length 5000] [--json FILE]
 
 A released model (logistic, three inputs) predicts an event; after 500 cases something changes, and 2,500 more follow. Our thresholds come from the mix of risks of 5,000
-cases at release, by the chain and the simulated limit, with no stream looked at; *outcomes* is the risk-adjusted CUSUM in both directions and the adaptive window,
+cases at release, by the chain and the simulated limit, with no stream looked at; *outcomes* is the risk-adjusted CUSUM in both directions, the CUSUM of extreme predictions and the adaptive window,
 *with inputs* adds batches of inputs, each share of the same run length of the whole. The peers live in their own environment (``pip install river``); each
 is tuned by bisection to the same run length on 200 streams. Printed: median delay in cases among those that had not rung before the change, the share that rang within the
 2,500, and the share of false alarms before. The mean delay counts a miss as 2,500. Where a peer is sooner, the last lines say so. The last line is the ratio of mean delays,
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from gemel.evidence.arl import threshold
+from gemel.evidence.arl import chain_threshold, flattened, likelihood_increments, threshold
 from gemel.evidence.charts import cusum, weights
 from gemel.evidence.input_watch import watch_inputs
 from gemel.evidence.prediction_log import UNKNOWN, PredictionLog
@@ -96,15 +96,22 @@ class Ours:
         self.release = freeze(base, model="m", version="1", now=0)
         mix = np.asarray(self.release.mix)
         begin = time.process_time()
-        self.limits = {k: (threshold(mix, k * wanted), threshold(mix, k * wanted, 0.5), scan_limit(mix, k * wanted)) for k in (3, 4)}
-        self.level = 200 / (4 * wanted)
+        self.mix, flat = mix, likelihood_increments(mix, flattened(mix, mix, 0.5))
+        self.limits = {
+            k: (threshold(mix, k * wanted), threshold(mix, k * wanted, 0.5), chain_threshold(flat, k * wanted), scan_limit(mix, k * wanted))
+            for k in (4, 5)
+        }
+        self.level = 200 / (5 * wanted)
         self.setting = time.process_time() - begin
 
     def first(self, told: dict[str, np.ndarray], *, inputs: bool) -> int:
-        up, down, scan = self.limits[4 if inputs else 3]
+        up, down, extreme, scan = self.limits[5 if inputs else 4]
+        flat = flattened(told["p"], self.mix, 0.5)
+        slope = np.where(told["y"] == 1, np.log(flat / told["p"]), np.log1p(-flat) - np.log1p(-told["p"]))
         rang = [
             cusum(weights(told["p"], told["y"], 2.0), up).alarms,
             cusum(weights(told["p"], told["y"], 0.5), down).alarms,
+            cusum(slope, extreme).alarms,
             residual_scan(told["p"], told["y"], scan).alarms,
         ]
         found = [int(a[0]) for a in rang if len(a)]

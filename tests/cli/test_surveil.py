@@ -113,7 +113,7 @@ def test_before_the_drift_nothing_is_open(gemel, tmp_path, frozen):
 def test_a_baseline_in_place_of_a_release(gemel, tmp_path):
     base, log = write_log(tmp_path / "base.csv"), write_log(tmp_path / "log.csv", n=500, seed=3)
     told = gemel("surveil", "--log", log, "--baseline", base, "--arl", "20000", "--json").json()
-    assert told["ringing_charts"] == 4
+    assert told["ringing_charts"] == 5
     assert len(told["inputs"]) == 2
     assert not any("own mix" in n for n in told["notes"])
     assert any("own mix" in n for n in gemel("surveil", "--log", log, "--arl", "20000", "--json").json()["notes"])

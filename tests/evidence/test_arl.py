@@ -161,6 +161,24 @@ def test_a_general_null_moves_the_chart():
     assert run_length(p, threshold(p, 400, 3.0, null_ratio=1.5), 3.0, 1.5, null_ratio=1.5) == pytest.approx(400, rel=1e-6)
 
 
+def test_a_likelihood_ratio_of_odds_is_the_risk_adjusted_chart():
+    p = np.array([0.05, 0.2, 0.6])
+    doubled = 2 * p / (1 + p)
+    same = arl.likelihood_increments(p, doubled)
+    assert chain_run_length(same, 3.0) == pytest.approx(run_length(p, 3.0), rel=1e-9)
+
+
+def test_flattened_risks_keep_their_mean():
+    p = 1 / (1 + np.exp(-np.random.default_rng(0).normal(-2, 1, 500)))
+    flat = arl.flattened(p, p, 0.5)
+    assert flat.mean() == pytest.approx(p.mean())
+    assert np.ptp(np.log(flat / (1 - flat))) == pytest.approx(0.5 * np.ptp(np.log(p / (1 - p))))
+    increments = arl.likelihood_increments(p, flat)
+    h = arl.chain_threshold(increments, 500)
+    assert chain_run_length(increments, h) == pytest.approx(500, rel=1e-6)
+    assert chain_run_length(arl.likelihood_increments(p, flat, true_mix=flat), h) < 250
+
+
 def test_what_cannot_be_is_named():
     with pytest.raises(EvidenceError, match=r"1 in row 1 .*strictly|0 < p < 1"):
         run_length([0.1, 1.0], 2.0)

@@ -100,8 +100,7 @@ def test_doubled_odds_ring_soon_after_they_begin(drifted):
     chart = drifted.charts[0]
     assert chart.name == "events, more than predicted"
     assert len(chart.path.alarms) >= 3
-    first = drifted.log.time[chart.alarm_rows].min()
-    assert first > START + 950 * HOUR  # 5 days of delay mix the rows
+    assert drifted.log.recorded[chart.alarm_rows].min() > START + 1000 * HOUR
     assert drifted.alarms[0].time < START + (1000 + 24 * 5 + 3 * chart.delay) * HOUR
     assert not drifted.charts[1].path.alarms.size
     assert drifted.scan is not None
@@ -109,6 +108,18 @@ def test_doubled_odds_ring_soon_after_they_begin(drifted):
     # known at once it would have rung before it did
     assert chart.by_time.alarms.size
     assert drifted.log.time[chart.rows_by_time[chart.by_time.alarms]].min() < drifted.log.recorded[chart.alarm_rows].min()
+
+
+def test_lost_ranks_ring_where_the_number_of_events_does_not(release):
+    log = events(2600, 12)
+    rng = np.random.default_rng(0)
+    p = log.numbers["prediction"].copy()
+    p[800:] = rng.permutation(p[800:])  # the same risks, of other people
+    watch = surveil(replace(log, numbers=log.numbers | {"prediction": p}), now=LATER, release=release)
+    rang = {a.chart for a in watch.alarms if a.row >= 700}
+    assert "predictions too extreme" in rang
+    chart = next(c for c in watch.charts if c.name == "predictions too extreme")
+    assert log.time[chart.alarm_rows].min() > START + 700 * HOUR
 
 
 def test_a_later_outcome_does_not_change_what_was_said(release):
@@ -187,7 +198,9 @@ def test_what_the_charts_cannot_do_is_refused(release):
     with pytest.raises(EvidenceError, match=r"exactly 0 or 1.*1 in row 42"):
         surveil(replace(log, numbers=log.numbers | {"prediction": sure}), now=LATER, release=release)
     with pytest.raises(EvidenceError, match=r"cannot reach this run length.*more than"):
-        surveil(log, now=LATER, release=release, settings=Settings(run_length=1.5))
+        surveil(log, now=LATER, release=release, settings=Settings(run_length=1.1))
+    with pytest.raises(EvidenceError, match=r"scan cannot be set.*100 to"):
+        surveil(log, now=LATER, release=release, settings=Settings(run_length=10))
     with pytest.raises(EvidenceError, match="no prediction was made"):
         surveil(log, now=START - 1, release=release)
     with pytest.raises(EvidenceError, match="different kinds"):

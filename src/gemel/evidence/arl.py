@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy import optimize
+from scipy import optimize, special
 from scipy.linalg import solve_toeplitz
 
 from gemel.core.errors import EvidenceError
@@ -35,6 +35,8 @@ __all__ = [
     "chart_increments",
     "ewma_limit",
     "ewma_run_length",
+    "flattened",
+    "likelihood_increments",
     "normal_increments",
     "refitted_run_lengths",
     "run_length",
@@ -97,16 +99,41 @@ def chart_increments(
     return Increments(np.concatenate([dead, alive]), np.concatenate([event, 1 - event]) / len(p))
 
 
+def likelihood_increments(mix: ArrayLike, alternative: ArrayLike, *, true_mix: ArrayLike | None = None) -> Increments:
+    """Return what one case adds to a CUSUM that decides between two probabilities for each case.
+
+    Parameters
+    ----------
+    mix, alternative : (case,) probabilities predicted, and under what the chart looks for.
+    true_mix : (case,) by which outcomes truly come; ``mix`` when left out.
+    """
+    p, q = as_probabilities(mix), as_probabilities(alternative)
+    t = p if true_mix is None else as_probabilities(true_mix)
+    return Increments(np.concatenate([np.log(q / p), np.log1p(-q) - np.log1p(-p)]), np.concatenate([t, 1 - t]) / len(p))
+
+
+def flattened(probability: ArrayLike, mix: ArrayLike, slope: float) -> Float[np.ndarray, " case"]:
+    """Return probabilities whose logits are ``slope`` times as far apart, shifted so that the mix keeps its mean: what is true when predictions are too extreme.
+
+    Parameters
+    ----------
+    probability : (case,) to be flattened.
+    mix : (case,) of predictions, whose mean is kept.
+    """
+    p, all_ = as_probabilities(probability), as_probabilities(mix)
+    logit = special.logit(all_)
+    shift = optimize.brentq(lambda a: float(special.expit(a + slope * logit).mean() - all_.mean()), -60.0, 60.0)
+    return special.expit(shift + slope * special.logit(p))
+
+
 def normal_increments(allowance: float, *, shift: float = 0.0, points: int = 4001) -> Increments:
     """Return increments ``z - allowance`` of a CUSUM of standard normal scores whose mean is ``shift``.
 
     The normal is taken as a fine lattice from -8 to 8, each point with the probability of its cell.
     """
-    from scipy.special import ndtr
-
     z = np.linspace(-8.0, 8.0, points)
     edges = np.concatenate([[-np.inf], 0.5 * (z[1:] + z[:-1]), [np.inf]])
-    return Increments(z + shift - allowance, np.diff(ndtr(edges)))
+    return Increments(z + shift - allowance, np.diff(special.ndtr(edges)))
 
 
 def _moves(increments: Increments, cell: float, states: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from gemel.evidence.people import Rate, people_rates
 from gemel.evidence.prediction_log import PredictionLog
 from gemel.evidence.release import Release
 from gemel.evidence.scan import Scan, residual_scan, scan_limit
-from gemel.evidence.watched import Planned, Watched, normal_scores, plan_coverage, plan_normal, plan_risk, run_chart
+from gemel.evidence.watched import Planned, Watched, normal_scores, plan_coverage, plan_normal, plan_risk, plan_slope, run_chart
 
 __all__ = ["Alarm", "GroupRow", "Settings", "Watch", "moment", "surveil"]
 
@@ -36,6 +36,7 @@ class Settings:
     ----------
     run_length : outcomes between false alarms of the whole watch, wanted.
     ratio : odds ratio that the charts of events and of coverage look for.
+    slope : of true on predicted logits that the chart of extreme predictions looks for.
     allowance : half the shift, in standard deviations, that the charts of scores look for.
     level : of the interval in the log; that of the release when left out.
     window, batch : outcomes of a rolling share; predictions of a batch of inputs.
@@ -47,6 +48,7 @@ class Settings:
 
     run_length: float = 2000.0
     ratio: float = 2.0
+    slope: float = 0.5
     allowance: float = 0.25
     level: float | None = None
     window: int = 100
@@ -153,6 +155,8 @@ def _plan_events(log: PredictionLog, settings: Settings, release: Release | None
         )
     mix = as_probabilities(release.mix if release and release.mix else p[np.isfinite(p)])
     plans = [plan_risk(p, y, known, mix, settings.ratio), plan_risk(p, y, known, mix, settings.ratio, worse=False)]
+    if np.ptp(mix) > 0:
+        plans.append(plan_slope(p, y, known, mix, settings.slope))
     for group in _groups(log):
         rows = known[log.group[known] == group]
         if len(rows) >= settings.smallest:

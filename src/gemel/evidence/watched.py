@@ -9,10 +9,18 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtri
 
-from gemel.evidence.arl import Increments, chain_run_length, chain_threshold, chart_increments, normal_increments
+from gemel.evidence.arl import (
+    Increments,
+    chain_run_length,
+    chain_threshold,
+    chart_increments,
+    flattened,
+    likelihood_increments,
+    normal_increments,
+)
 from gemel.evidence.charts import Cusum, cusum, weights
 
-__all__ = ["Planned", "Watched", "normal_scores", "plan_coverage", "plan_normal", "plan_risk", "run_chart"]
+__all__ = ["Planned", "Watched", "normal_scores", "plan_coverage", "plan_normal", "plan_risk", "plan_slope", "run_chart"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,23 @@ def plan_risk(
         "events, more than predicted" if worse else "events, fewer than predicted", group, known,
         _step(lambda k: weights(p[k], y[k], wanted), len(p), known), chart_increments(mix, ratio=wanted),
         chart_increments(mix, ratio=wanted, true_ratio=wanted), f"odds of the event {wanted:g} times those predicted", "major",
+    )  # fmt: skip
+
+
+def plan_slope(p: np.ndarray, y: np.ndarray, known: np.ndarray, mix: np.ndarray, slope: float) -> Planned:
+    """Plan a CUSUM that looks for predictions that are too extreme: true logits ``slope`` times as far apart, the mean kept.
+
+    It sees what charts of the mean cannot: ranks that are lost while the number of events is as predicted.
+    """
+    flat = flattened(mix, mix, slope)
+
+    def step(k: np.ndarray) -> np.ndarray:
+        q = flattened(p[k], mix, slope)
+        return np.where(y[k] == 1, np.log(q / p[k]), np.log1p(-q) - np.log1p(-p[k]))
+
+    return Planned(
+        "predictions too extreme", "", known, _step(step, len(p), known), likelihood_increments(mix, flat),
+        likelihood_increments(mix, flat, true_mix=flat), f"logits truly {slope:g} times as far apart as predicted", "major",
     )  # fmt: skip
 
 
