@@ -51,6 +51,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "fairness": ("fairness:fairness", "Audit any model's predictions by subgroup."),
         "surveil": ("surveil:surveil", "Watch a deployed model by the log of its predictions."),
         "change": ("change:change", "Hold a change of version against its predetermined plan."),
+        "trace": ("trace:trace", "Trace requirements to hazards, software, tests and runs."),
     },
     "Speed": {"bench": ("bench:bench", "Run benchmarks of a checkout.")},
     "Shell": {"completion": ("completion:completion", "Print the completion script of a shell.")},
