@@ -164,18 +164,22 @@ def _index_bars(run: EvidenceRun, standing: dict[str, Any]) -> list[Figure]:
     ]  # fmt: skip
 
 
-def dossier_view(d: Dossier, *, assumed: Sequence[tuple[str, str]] = (), data: Sequence[tuple[str, str, str]] = ()) -> View:
+def _assumed(d: Dossier) -> list[tuple[str, str, str]]:
+    tables = [r.tables["assumed"] for r in d.runs if "assumed" in r.tables]
+    return [row for t in tables for row in zip(t["constant"], t["meaning"], t["source"], strict=True)]
+
+
+def dossier_view(d: Dossier, *, data: Sequence[tuple[str, str, str]] = ()) -> View:
     """Describe a dossier as one document.
 
     Parameters
     ----------
-    assumed : (constant, why) for every constant without a source.
     data : (name, licence, citation) of the data sets behind the runs.
     """
     sections: list[Any] = [*_first_page(d), _factors(d), _categories(d), *_figures(d), *_runs(d)]
     sections.append(_words("What was not measured", ("study", "why"), sorted(d.missing.items())))
     sections.append(_words("Judgements of people", ("factor", "gradation", "rationale", "by", "date"), [(str(j.factor), GRADES[j.gradation], j.rationale, j.by, j.date) for j in d.judgements]))  # fmt: skip
-    sections.append(_words("Constants without a source (ASSUMED)", ("constant", "meaning"), assumed))
+    sections.append(_words("Constants and priors without a source (ASSUMED)", ("name", "meaning", "source"), _assumed(d)))
     sections.append(_words("Where the data come from", ("data set", "licence", "citation"), data))
     if d.manifest.thin:
         sections.append(Text(title="Where the truth is thin", body=d.manifest.thin))

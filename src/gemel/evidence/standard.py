@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import is_dataclass, replace
 from typing import Any
 
@@ -11,15 +12,19 @@ from scipy import stats
 
 from gemel.core.advice import ShownOn
 from gemel.core.errors import EvidenceError
+from gemel.core.time import iso
 from gemel.engine.keys import stream
 from gemel.engine.model import AbstractModel
+from gemel.engine.room import Room
 from gemel.evidence.bootstrap import clustered_interval
 from gemel.evidence.calibration import sbc, uniformity
 from gemel.evidence.loop import Life, live_many
 from gemel.evidence.model_sensitivity import sensitivity_of
+from gemel.evidence.prediction_log import log_of
 from gemel.evidence.run import Measured
 from gemel.evidence.sensitivity import SobolResult
 from gemel.evidence.study import Context, Found, Study, known_answers
+from gemel.evidence.surveillance import Settings, surveil
 from gemel.evidence.validation import validate
 from gemel.evidence.verification import refine
 from gemel.physics.ode import RK4
@@ -144,8 +149,42 @@ def _indices(context: Context) -> Found:
     return Found(found.figures(on, outputs=last), {"indices": found.table()}, settings={"base points": found.n}, note=note)
 
 
+def _lives(context: Context) -> tuple[Life, ...]:
+    if "lives" not in context.shared:
+        context.shared["lives"] = live_many(
+            context.room, PEOPLE[context.quick], active=3, most=3 * PEOPLE[0], key=context.key("loop"), progress=context.progress
+        )
+    return context.shared["lives"]
+
+
+def _watch(context: Context) -> Found:
+    lives = _lives(context)
+    table = _forecasts(lives)
+    rows = [
+        {
+            "time": iso(table["issued"][i]), "recorded": iso(table["time"][i]), "patient": f"person {table['person'][i]}", "group": table["output"][i],
+            "prediction": repr(table["median"][i]), "outcome": repr(table["observed"][i]), "pit": repr(table["pit"][i]),
+        }
+        for i in sorted(range(len(table["issued"])), key=lambda i: table["issued"][i])
+    ]  # fmt: skip
+    log = log_of(rows, kind="value")
+    settings = Settings(level=0.9)
+    watch = surveil(log, now=max(table["time"]), settings=settings)
+    people = len(set(table["person"]))
+    on = ShownOn(kind="simulated", n=people, what="people drawn from the model; not a deployment")
+    figures = (
+        Measured(name="outcomes watched", value=float(watch.known), low=1.0, met=watch.known > 0, shown_on=on),
+        Measured(name="charts drawn", value=float(len(watch.charts)), low=1.0, met=len(watch.charts) > 0, shown_on=on),
+        Measured(
+            name="alarms", value=float(len(watch.alarms)), shown_on=on, note="; ".join(a.sentence for a in watch.alarms[:4]) or "none"
+        ),
+        Measured(name="outcomes between false alarms, wanted", value=settings.run_length, shown_on=on),
+    )
+    return Found(figures, settings={"run length": settings.run_length, "release": log.hash}, note="; ".join(watch.notes[:4]))
+
+
 def _loop(context: Context) -> Found:
-    lives = live_many(context.room, PEOPLE[context.quick], active=3, most=3 * PEOPLE[0], key=context.key("loop"), progress=context.progress)
+    lives = _lives(context)
     events = [e for life in lives for e in life.events]
     outside = _declined(context)
     on = ShownOn(kind="simulated", n=len(lives), what="people drawn from the model, and what happens to them")
@@ -225,14 +264,24 @@ def _validated(context: Context) -> Found:
     return Found(tuple(figures), {"rows": table}, settings={"people": result.people}, note="; ".join(result.notes[:8]))
 
 
-def studies_of(context_room: Any) -> tuple[Study, ...]:
-    """Return the studies of a room: those of every twin, then those that its evidence module declares as ``STUDIES``.
+def _sources(context: Context) -> Found:
+    """Count constants and parameters with and without a source."""
+    package = type(context.model).__module__.rpartition(".")[0]
+    constants = getattr(importlib.import_module(f"{package}.priors"), "CONSTANTS", {})
+    rows = [(name, c.source, f"{c.meaning}: {c.value:g} {c.unit}") for name, c in constants.items()]
+    rows += [(p.name, p.source, f"prior of a parameter, {p.unit}") for p in context.model.prior.parameters]
+    assumed = sorted({r for r in rows if r[1].startswith("ASSUMED") or not r[1]})
+    on = ShownOn(kind="proof", n=len(rows), what="constants and priors of the room")
+    figures = (
+        Measured(name="constants and priors", value=float(len(rows)), shown_on=on),
+        Measured(name="of which ASSUMED", value=float(len(assumed)), shown_on=on, note="listed in the dossier"),
+    )
+    columns = ("constant", "source", "meaning")
+    return Found(figures, {"assumed": {c: [r[i] for r in assumed] for i, c in enumerate(columns)}})
 
-    Parameters
-    ----------
-    context_room : the room.
-    """
-    room = context_room
+
+def studies_of(room: Room) -> tuple[Study, ...]:
+    """Return the studies of a room: those of every twin, then those that its evidence module declares as ``STUDIES``."""
     uq = "calculation verification and UQ"
     blank = Context(room, True, 0, _nobody)
     validation = tuple(blank.declared("VALIDATION"))
@@ -243,6 +292,8 @@ def studies_of(context_room: Any) -> tuple[Study, ...]:
         Study("ranks", "calibration", "The posterior is the posterior of this prior and likelihood: ranks of simulated truths are uniform.", _ranks, (7,), uq),
         Study("sensitivity", "sensitivity", "Which parameters decide what the twin says: Sobol indices with intervals.", _indices, (7,), uq),
         Study("loop", "loop", "The loop closes: forecast, advice, decision, act, effect, on people drawn from the model.", _loop, (12,), "emergent behaviour"),
+        Study("sources", "provenance", "Every constant has a source, or is listed as ASSUMED.", _sources),
+        Study("surveillance", "surveillance", "The charts that watch a released twin run on its forecasts, with limits from a wanted run length.", _watch),
     ]  # fmt: skip
     if getattr(room.load("evidence"), "PROTOCOL", None) is not None and validation:
         found.append(

@@ -85,6 +85,7 @@ class Context:
     quick : fewer people and replicas.
     seed : of everything that is drawn.
     people : name of a data set -> its people; raises ``DatasetError`` where it cannot be had.
+    shared : what one study leaves for those after it in the same call, by name.
     """
 
     room: Room
@@ -92,6 +93,7 @@ class Context:
     seed: int
     people: Callable[[str], People]
     progress: Progress | None = None
+    shared: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def model(self) -> AbstractModel:
@@ -202,7 +204,7 @@ def run_studies(
     EvidenceError
         When one data set would serve both as calibration and as validation.
     """
-    model, before = model_hash(room.id), list(runs)
+    model, before, shared = model_hash(room.id), list(runs), {}
     used: dict[str, str] = {}
     out: list[Done] = []
 
@@ -232,7 +234,7 @@ def run_studies(
             continue
         begin = clock()
         try:
-            found = study.run(Context(room, quick, seed, given.__getitem__, progress))
+            found = study.run(Context(room, quick, seed, given.__getitem__, progress, shared))
         except GemelError as error:
             tell(Done(study, None, reason=str(error)))
             continue
