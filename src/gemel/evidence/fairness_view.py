@@ -55,13 +55,13 @@ def forest_figure(report: FairnessReport, attributes: Sequence[str], *, status: 
     axes, panels, layers = [], [], []
     for i, name in enumerate(names):
         metric = METRICS[name]
-        unit = metric.unit if metric.unit == "1" else "{unit of the value}"
+        label = metric.label if metric.unit == "1" else f"{metric.label}, {metric.unit}"
         found = [g.metrics.get(name) for g in listed]
         held = [
-            Array.of([getattr(e, end) if e else math.nan for e in found], unit=unit, axes=("group",)) for end in ("value", "low", "high")
+            Array.of([getattr(e, end) if e else math.nan for e in found], unit="1", axes=("group",)) for end in ("value", "low", "high")
         ]
         axes += [
-            Axis(name="x", label=metric.label, unit=unit, panel=i),
+            Axis(name="x", label=label, unit="1", panel=i),
             Axis(name="y", label="Group", unit="1", kind="category", categories=rows, panel=i),
         ]
         panels.append(Panel(title=metric.label))

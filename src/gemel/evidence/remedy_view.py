@@ -49,7 +49,7 @@ def proxy_sections(
     sections: list[Figure | Table | Text] = [
         Text(title=f"Does {score} stand for {need}?", body="\n".join(told)),
         bars_figure(
-            title=f"{need} beyond the reference's at equal score, per person", quantity=need, unit="{unit of need}", values=bars,
+            title=f"{need} beyond the reference's at equal score, per person", quantity=need, unit="1", values=bars,
             intervals=ends if all(math.isfinite(v) for pair in ends.values() for v in pair) else None, level=audit.groups[0].before.gap.level,
             status="simulated" if shown_on.kind == "simulated" else "current", lineage=lineage, shown_on=shown_on,
         ),
