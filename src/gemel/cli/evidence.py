@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +33,12 @@ def _measure(
     from gemel.evidence.run import append
     from gemel.evidence.standard import studies_of
     from gemel.evidence.study import run_studies
+    from gemel.evidence.trace_report import trace_study
     from gemel.testing.study import contract_study
     from gemel.verbs import room
 
     here = room(twin)
-    studies = (*studies_of(here), contract_study())
+    studies = (*studies_of(here), contract_study(), trace_study())
     unknown = [name for name in only if name not in {s.id for s in studies}]
     if unknown:
         raise click.UsageError(f"no such study: {', '.join(unknown)}; there are {', '.join(s.id for s in studies)}")
@@ -95,7 +97,9 @@ class _External(click.ParamType):
 @click.command()
 @click.argument("twin")
 @click.option("-o", "--output", type=FilePath, help="Folder for the dossier; left out, the one of the stored runs.")
-@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="Print this part; several times for several. Left out: vv40.")
+@click.option(
+    "--part", "parts", multiple=True, type=click.Choice(PARTS), help="Print this part; several times for several. Left out: vv40."
+)
 @click.option("--only", metavar="STUDIES", help="Run some studies only, with commas in between.")
 @click.option("--show", is_flag=True, help="Run nothing: make the dossier from what was measured. Loads no numeric stack.")
 @click.option("--quick", is_flag=True, help="Fewer people and replicas; a quick run does not stand for a whole one.")
@@ -103,7 +107,9 @@ class _External(click.ParamType):
 @click.option("--external", multiple=True, type=_External(), help="A study made elsewhere: mesh=, bench= or validation= a CSV file.")
 @click.option("--judgement", type=FilePath, help="TOML with people's judgements of credibility factors.")
 @click.option("--sign", "signer", metavar="NAME", help="Sign the dossier with this user's key, under this name.")
-@click.option("--verify", "checked", type=FilePath, help="Check the signature of a dossier.json, and whether it is stale, and do nothing else.")
+@click.option(
+    "--verify", "checked", type=FilePath, help="Check the signature of a dossier.json, and whether it is stale, and do nothing else."
+)
 @seed_option
 @as_json
 @common
@@ -135,14 +141,10 @@ def evidence(
     elif not show:
         use_engine()
         chosen = [name.strip() for name in only.split(",")] if only else []
-        missing = _measure(
-            twin, folder, only=chosen, quick=quick, seed=seed, force=force, external=external, say=note if json_ else echo
-        )
+        missing = _measure(twin, folder, only=chosen, quick=quick, seed=seed, force=force, external=external, say=note if json_ else echo)
     runs = stored_runs(folder, manifest.id)
     judgements = judgements_of(existing(judgement)) if judgement is not None else ()
-    made = dossier(
-        manifest, runs, time=time.time_ns(), missing=missing, judgements=judgements, data_hash=data_hash, model=model
-    )
+    made = dossier(manifest, runs, time=time.time_ns(), missing=missing, judgements=judgements, data_hash=data_hash, model=model)
     used = sorted({name for r in made.runs for name in r.settings.get("data", ())})
     place = output if output is not None else folder / manifest.id
     files = _write(made, place, data_rows(used), signer)
@@ -167,6 +169,7 @@ def _write(made: Dossier, place: Path, data: list[tuple[str, str, str]], signer:
     from gemel.web.pdf import render_pdf
 
     place.mkdir(parents=True, exist_ok=True)
+    made = _unchanged(made, place / "dossier.json")
     view = dossier_view(made, data=data)
     told = made.to_dict()
     files = {"dossier": place / "dossier.html", "pdf": place / "dossier.pdf", "json": place / "dossier.json", "card": place / "card.html", "checklists": place / "checklists.html"}  # fmt: skip
@@ -188,6 +191,16 @@ def _write(made: Dossier, place: Path, data: list[tuple[str, str, str]], signer:
     return files
 
 
+def _unchanged(made: Dossier, path: Path) -> Dossier:
+    """Return the dossier with the time of the stored one where nothing else differs: its hash and its signature go on to hold."""
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+        then = replace(made, time=int(old["time"]))
+        return then if then.to_dict()["hash"] == old["hash"] else made
+    except (OSError, ValueError, KeyError, TypeError):
+        return made
+
+
 def _verify(twin: str, path: Path, json_: bool) -> int:
     """Check a stored dossier: its own hash, its signature, and whether the twin is still the one it speaks of."""
     from gemel.core.errors import FormatError
@@ -206,7 +219,9 @@ def _verify(twin: str, path: Path, json_: bool) -> int:
     if beside.exists():
         signature = read_signature(beside)
         why = verify(signature, claimed)
-        found["signature"] = f"BROKEN: {why}" if why else f"holds: {signature.who}, {iso(signature.time)}, key {signature.key[:16]}, {signature.meaning}"
+        found["signature"] = (
+            f"BROKEN: {why}" if why else f"holds: {signature.who}, {iso(signature.time)}, key {signature.key[:16]}, {signature.meaning}"
+        )
     else:
         found["signature"] = "none"
     now = told.get("model_hash") if twin.endswith(".toml") else model_hash(twin)
@@ -224,7 +239,9 @@ def _print(made: Dossier, part: str) -> None:
         rows = [
             (g.factor.number, g.factor.name, g.to_dict()["gradation"], g.to_dict()["goal"], g.status, "yes" if g.is_adequate else "no", g.why) for g in made.factors
         ]  # fmt: skip
-        print_table("Credibility factors (gradations ours)", ("", "factor", "reached", "goal", "status", "adequate", "why"), rows, right=(0,))
+        print_table(
+            "Credibility factors (gradations ours)", ("", "factor", "reached", "goal", "status", "adequate", "why"), rows, right=(0,)
+        )
     elif part == "nasem":
         _print_rows(made.conformance)
     elif part == "runs":
@@ -236,13 +253,13 @@ def _print(made: Dossier, part: str) -> None:
     elif part == "card":
         from gemel.evidence.card import card_of
 
-        for line in card_of(made).lines():
-            echo(line)
+        for entry in card_of(made).entries:
+            echo(f"{entry.question}: {entry.label}: {entry.text}")
     else:
-        from gemel.evidence.checklist import counts
+        from gemel.evidence.checklist import answer_all
 
-        rows = [(name, *(c.get(s, 0) for s in ("shown", "stale", "not shown", "human judgement needed", "not applicable"))) for name, c in counts(made).items()]
-        print_table("Checklists (counts, no percentages)", ("checklist", "shown", "stale", "not shown", "for a person", "not applicable"), rows, right=range(1, 6))
+        for answered in answer_all(made):
+            echo(f"{answered.checklist.title}: {answered.sentence}")
 
 
 def _print_rows(c: Any) -> None:
@@ -291,4 +308,3 @@ def conformance(twin: str | None, measure: bool, quick: bool, seed: int, json_: 
         if len(found) > 1:
             print_table("", ("twin", "version", "label"), [(c.twin, c.version, c.label if m else "not measured") for c, m in found])
     return 0 if all(c.is_twin for c, _ in found) else 1
-

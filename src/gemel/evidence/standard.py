@@ -16,6 +16,7 @@ from gemel.core.time import iso
 from gemel.engine.keys import stream
 from gemel.engine.model import AbstractModel
 from gemel.engine.room import Room
+from gemel.evidence.applicability import applicability
 from gemel.evidence.bootstrap import clustered_interval
 from gemel.evidence.calibration import sbc, uniformity
 from gemel.evidence.loop import Life, live_many
@@ -264,6 +265,23 @@ def _validated(context: Context) -> Found:
     return Found(tuple(figures), {"rows": table}, settings={"people": result.people}, note="; ".join(result.notes[:8]))
 
 
+def _applies(context: Context) -> Found:
+    """Measure how much of the declared context of use lies within the people of the validation."""
+    module = context.room.load("evidence")
+    people = [r for name in context.declared("VALIDATION") for r in context.people(name).records]
+    rows = [module.traits(r) for r in people]
+    box: dict[str, tuple[float, float]] = module.CONTEXT
+    found = applicability(box, {n: [row.get(n, float("nan")) for row in rows] for n in box}, seed=context.seed)
+    on = ShownOn(kind="replayed", n=found.people, what=", ".join(context.declared("VALIDATION")))
+    where = "; ".join(f"{n} {low:g} to {high:g}" for n, (low, high) in box.items())
+    figures = (
+        Measured(name="share of the context of use inside the cohort's 95 % ellipsoid", value=found.inside, shown_on=on, note=where),
+        Measured(name="share of the context of use near a validated person", value=found.near, shown_on=on, note="as near as 95 % of them are to each other"),
+        *(Measured(name=f"share of the range of {n} that nobody has", value=v, shown_on=on) for n, v in found.uncovered.items()),
+    )  # fmt: skip
+    return Found(figures)
+
+
 def _sources(context: Context) -> Found:
     """Count constants and parameters with and without a source."""
     package = type(context.model).__module__.rpartition(".")[0]
@@ -299,9 +317,21 @@ def studies_of(room: Room) -> tuple[Study, ...]:
         found.append(
             Study(
                 "validation", "validation", "Forecasts of real people, replayed without look-ahead, beside last value and ridge.", _validated,
-                (6, 8, 9, 10, 11, 13), "in-vivo validation", validation,
+                (6, 8, 9, 10, 11), "in-vivo validation", validation,
             )
         )  # fmt: skip
+    if validation and hasattr(room.load("evidence"), "traits"):
+        found.append(
+            Study(
+                "applicability",
+                "validation",
+                "How much of the context of use lies within the validated people.",
+                _applies,
+                (13,),
+                "",
+                validation,
+            )
+        )
     return (*found, *blank.declared("STUDIES"))
 
 

@@ -22,7 +22,7 @@ from gemel.twins.metabolic.discrepancy import PersonSeries
 from gemel.twins.metabolic.error_grids import clarke, dts, parkes
 from gemel.twins.metabolic.model import CARBOHYDRATE, MetabolicModel
 
-__all__ = ["CONSERVATION", "OUTSIDE", "PROTOCOL", "VALIDATION", "VERIFICATION", "forecaster", "recordings"]
+__all__ = ["CONSERVATION", "CONTEXT", "OUTSIDE", "PROTOCOL", "VALIDATION", "VERIFICATION", "forecaster", "recordings", "traits"]
 
 SHORTEST = 50
 """Readings below which a recording is left out."""
@@ -83,6 +83,18 @@ PROTOCOL = StreamProtocol(
 
 VALIDATION = ("shanghai",)
 """Data sets on whose people the protocol is run for the dossier."""
+
+CONTEXT = {"age": (6.0, 80.0), "mean glucose": (100.0, 250.0), "coefficient of variation": (0.15, 0.5)}
+"""Context of use as a box of traits: years, mg/dL, and the variation of glucose about its mean. ASSUMED."""
+
+
+def traits(record: PatientRecord) -> dict[str, float]:
+    """Return the traits by which a person is compared with the context of use."""
+    value = observe.glucose(record).value
+    found = (
+        {"mean glucose": float(np.mean(value)), "coefficient of variation": float(np.std(value) / np.mean(value))} if len(value) > 1 else {}
+    )
+    return found if record.demographics.age is None else found | {"age": float(record.demographics.age)}
 
 
 def eaten_is_absorbed_or_in_the_gut(model: MetabolicModel, params, plan, times, context):
