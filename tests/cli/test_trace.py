@@ -41,6 +41,31 @@ def test_the_matrix_as_table_and_files(gemel, tmp_path):
     assert told["passed"]
 
 
+def test_stored_runs_stand_in_the_matrix(gemel, monkeypatch, tmp_path):
+    from gemel.core.advice import ShownOn
+    from gemel.evidence.fingerprint import model_hash
+    from gemel.evidence.run import EvidenceRun, Measured, append
+
+    figure = Measured(name="f", value=1.0, met=True, shown_on=ShownOn(kind="simulated", n=3))
+    run = EvidenceRun(
+        kind="loop", twin="toy-linear", study="loop", model_version="1", model_hash=model_hash("toy-linear"), time=1, figures=(figure,)
+    )
+    append(tmp_path / "toy-linear.jsonl", run)
+
+    def said(*options):
+        return {
+            (s["study"], s["run"], s["state"])
+            for r in gemel("trace", "toy-linear", "--json", *options).json()["requirements"]
+            for s in r["studies"]
+        }
+
+    monkeypatch.setenv("GEMEL_EVIDENCE", str(tmp_path / "elsewhere"))
+    assert ("loop", "", "no run") in said()
+    assert ("loop", run.id, "limits met") in said("--runs", tmp_path / "toy-linear.jsonl")
+    monkeypatch.setenv("GEMEL_EVIDENCE", str(tmp_path))
+    assert ("loop", run.id, "limits met") in said()
+
+
 def test_every_installed_twin(gemel):
     ran = gemel("trace", "--check", "--json")
     assert ran.code == 0

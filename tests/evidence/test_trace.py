@@ -16,7 +16,7 @@ from gemel.evidence.fingerprint import model_hash
 from gemel.evidence.run import EvidenceRun, Measured
 from gemel.evidence.trace import Rating, read_trace, trace_of
 from gemel.evidence.trace_check import contract_promises, declared_studies, project_of, project_tests, scan_tests, trace_check
-from gemel.evidence.trace_report import trace_report, trace_study_result, trace_view, traced_twins
+from gemel.evidence.trace_report import trace_report, trace_study, trace_study_result, trace_view, traced_twins
 from gemel.web import render_html
 
 pytestmark = pytest.mark.requirement("R-G-TRACED")
@@ -227,6 +227,8 @@ def test_it_is_a_study_of_factor_one():
     assert all(f.met is not False for f in found.figures)
     assert found.figures[3].value == 0.0
     assert found.figures[0].value == len(found.tables["matrix"]["requirement"]) == len(trace_of("toy-linear").requirements)
+    assert (trace_study().id, trace_study().factors) == ("trace", (1,))
+    assert "trace" in declared_studies(trace_of("toy-linear").folders["toy-linear"])
     run = EvidenceRun(
         kind="verification",
         twin="toy-linear",

@@ -22,7 +22,11 @@ __all__ = ["trace"]
 @click.option(
     "--check", is_flag=True, help="End in 1 where there is an orphan in either direction, in 4 where tests are not here to be looked at."
 )
-@click.option("--runs", type=FilePath, help="A file of evidence runs (JSON lines): the last run of each study stands in the matrix.")
+@click.option(
+    "--runs",
+    type=FilePath,
+    help="A file of evidence runs (JSON lines) whose last run of each study stands in the matrix; left out, the stored ones.",
+)
 @click.option("-o", "--output", type=FilePath, help="A file for the whole matrix of TWIN: its name ends in .html or .json.")
 @as_json
 @common
@@ -32,17 +36,20 @@ def trace(twin: str | None, check: bool, runs: Path | None, output: Path | None,
     Orphans are requirements that nothing shows, hazards without control, tests or studies that are not there, tests marked with a requirement that is not
     there, and software items without safety class. Names of tests are read from the files of a checkout; nothing is run.
     """
+    from gemel.cli.evidence_files import evidence_folder, stored_runs
     from gemel.core.errors import GemelError
     from gemel.evidence.run import read
     from gemel.evidence.trace_report import trace_report, traced_twins
 
     if output is not None and (twin is None or output.suffix.lower() not in (".html", ".json")):
         raise click.UsageError("-o needs TWIN, and a name that ends in .html or .json")
-    kept = read(existing(runs)) if runs is not None else ()
+    given = None if runs is None else read(existing(runs))
     everyone = traced_twins()
     without = [name for name, found in everyone.items() if isinstance(found, GemelError)]
     chosen = [name for name in everyone if name not in without] if twin is None else [twin]
-    reports = [trace_report(name, runs=kept, traces=everyone) for name in chosen]
+    reports = [
+        trace_report(name, runs=stored_runs(evidence_folder(), name) if given is None else given, traces=everyone) for name in chosen
+    ]
     if output is not None:
         _write(reports[0], output)
     if json_:

@@ -14,11 +14,20 @@ from gemel.core.view import Table, Text, View
 from gemel.evidence.dossier import staleness
 from gemel.evidence.fingerprint import model_hash
 from gemel.evidence.run import EvidenceRun, Measured, latest
-from gemel.evidence.study import Found
+from gemel.evidence.study import Context, Found, Study
 from gemel.evidence.trace import Requirement, Trace, trace_of
 from gemel.evidence.trace_check import Checked, declared_studies, project_tests, trace_check
 
-__all__ = ["Spoken", "TraceReport", "TraceRow", "trace_report", "trace_study_result", "trace_view", "traced_twins"]
+__all__ = [
+    "Spoken",
+    "TraceReport",
+    "TraceRow",
+    "trace_report",
+    "trace_study",
+    "trace_study_result",
+    "trace_view",
+    "traced_twins",
+]
 
 STANDING = (
     "Requirements, hazards and classes were written by the authors of the twin and are for a person to judge. That each is traced says that something named is "
@@ -241,3 +250,12 @@ def trace_study_result(twin: str) -> Found:
         "tests": [len(r.tests) + len(r.promises) for r in rows], "studies": [", ".join(s.study for s in r.studies) for r in rows],
     }  # fmt: skip
     return Found(figures, {"matrix": table})
+
+
+def _traced(context: Context) -> Found:
+    return trace_study_result(context.room.id)
+
+
+def trace_study() -> Study:
+    """Return the study that checks a twin's trace."""
+    return Study("trace", "verification", "Requirements are traced to hazards, software and tests, without orphans.", _traced, (1,))
