@@ -13,9 +13,9 @@ MESH = """# study = bracket
 # order = 2
 # dimension = 3
 elements,peak_stress [MPa]
-1000,96.178
-8000,96.854
-64000,97.050
+1000,96.2
+8000,96.875
+64000,97.04375
 """
 PROJECT = """[twin.bracket]
 version = "0.1.0"
