@@ -243,7 +243,9 @@ def _how(d: Dossier) -> Iterator[CardEntry]:
             )
     yield from (CardEntry("how", "gap", f"study {study} was not run: {why}", "record", True) for study, why in sorted(d.missing.items()))
     yield from (
-        CardEntry("how", "evidence", f"{r.study or r.kind}: {r.claim or '-'}; printed again by: {r.command or 'not told'}", r.id)
+        CardEntry(
+            "how", "evidence", f"{r.study or r.kind}: {r.claim.rstrip('.') or '-'}; printed again by: {r.command or 'not told'}", r.id
+        )
         for r in d.runs
     )
     yield from (CardEntry("how", "source", s, "manifest") for s in d.manifest.sources)
