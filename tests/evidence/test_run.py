@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from gemel.core.advice import ShownOn
 from gemel.core.errors import FormatError
-from gemel.evidence.run import EvidenceRun, Measured, append, latest, read
+from gemel.evidence.run import EvidenceRun, Measured, append, latest, read, standing
 
 
 def a_run(time=1, value=0.9, met=True, **changes):
@@ -79,3 +79,12 @@ def test_the_newest_of_a_study(tmp_path):
     assert latest(runs, twin="toy-linear", study="coverage") is runs[1]
     assert latest(runs, twin="toy-linear") is runs[2]
     assert latest(runs, twin="another", study="coverage") is None
+
+
+def test_a_whole_run_of_this_model_counts_before_a_newer_quick_one():
+    whole, quick = a_run(1, study="s", model_hash="m"), a_run(2, study="s", model_hash="m", settings={"quick": True})
+    old, other = a_run(3, study="s", model_hash="before"), a_run(4, study="t", model_hash="m")
+    assert standing([whole, quick, old, other], twin="toy-linear", model_hash="m") == (whole, other)
+    assert standing([quick, old], twin="toy-linear", model_hash="m") == (quick,)
+    assert standing([old], twin="toy-linear", model_hash="m") == (old,)
+    assert standing([whole], twin="another", model_hash="m") == ()

@@ -147,7 +147,7 @@ def evidence(
     made = dossier(manifest, runs, time=time.time_ns(), missing=missing, judgements=judgements, data_hash=data_hash, model=model)
     used = sorted({name for r in made.runs for name in r.settings.get("data", ())})
     place = output if output is not None else folder / manifest.id
-    files = _write(made, place, data_rows(used), signer)
+    files = _write(made, place, data_rows(used), signer, judgement)
     told = made.to_dict() | {"files": {k: str(v) for k, v in files.items()}}
     if json_:
         print_json(plain(told))
@@ -160,10 +160,10 @@ def evidence(
     return 1 if made.is_stale or not all(r.met for r in made.runs) else 0
 
 
-def _write(made: Dossier, place: Path, data: list[tuple[str, str, str]], signer: str | None) -> dict[str, Path]:
+def _write(made: Dossier, place: Path, data: list[tuple[str, str, str]], signer: str | None, judgement: Path | None) -> dict[str, Path]:
     from gemel.core.errors import ViewError
     from gemel.evidence.card import card_of, card_view
-    from gemel.evidence.checklist import checklists_view
+    from gemel.evidence.checklist import checklists_view, read_row_judgements
     from gemel.evidence.dossier_view import dossier_view
     from gemel.web import render_html
     from gemel.web.pdf import render_pdf
@@ -176,7 +176,9 @@ def _write(made: Dossier, place: Path, data: list[tuple[str, str, str]], signer:
     atomic_write(files["json"], (json.dumps(plain(told), indent=1, sort_keys=True) + "\n").encode())
     atomic_write(files["dossier"], render_html(view).encode())
     atomic_write(files["card"], render_html(card_view(card_of(made))).encode())
-    atomic_write(files["checklists"], render_html(checklists_view(made)).encode())
+    atomic_write(
+        files["checklists"], render_html(checklists_view(made, read_row_judgements(judgement) if judgement is not None else ())).encode()
+    )
     try:
         atomic_write(files["pdf"], render_pdf(view))
     except (ImportError, ViewError) as error:
@@ -284,6 +286,7 @@ def conformance(twin: str | None, measure: bool, quick: bool, seed: int, json_: 
     from gemel.core.manifest import installed, manifest_of
     from gemel.evidence.fingerprint import model_hash
     from gemel.evidence.nasem import check_nasem
+    from gemel.evidence.run import standing
 
     names = [twin] if twin else [name for name, m in installed().items() if not isinstance(m, GemelError)]
     folder = evidence_folder()
@@ -296,7 +299,8 @@ def conformance(twin: str | None, measure: bool, quick: bool, seed: int, json_: 
     for name in names:
         manifest = manifest_of(name)
         runs = stored_runs(folder, name)
-        found.append((check_nasem(manifest, runs, model_hash(name)), bool(runs)))
+        model = model_hash(name)
+        found.append((check_nasem(manifest, standing(runs, twin=name, model_hash=model), model), bool(runs)))
     if json_:
         print_json({"twins": [c.to_dict() for c, _ in found]})
     else:

@@ -95,7 +95,11 @@ def judgements_of(path: Path) -> tuple[Judgement, ...]:
 
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("judgement", [])
-        return tuple(Judgement(int(t["factor"]), int(t["gradation"]), str(t["rationale"]), str(t["by"]), str(t["date"])) for t in tables)
+        return tuple(
+            Judgement(int(t["factor"]), int(t["gradation"]), str(t["rationale"]), str(t["by"]), str(t["date"]))
+            for t in tables
+            if "factor" in t or "checklist" not in t
+        )
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FormatError("judgements cannot be read", seen=f"{path.name}: {error}", expected="TOML with tables [[judgement]]") from error
     except (KeyError, TypeError, ValueError) as error:

@@ -16,7 +16,7 @@ from gemel.core.manifest import TwinManifest
 from gemel.evidence.credibility import Graded, Judgement, goal_of, grade, risk_of
 from gemel.evidence.fingerprint import code_hash, model_hash
 from gemel.evidence.nasem import Conformance, check_nasem
-from gemel.evidence.run import CATEGORIES, EvidenceRun
+from gemel.evidence.run import CATEGORIES, EvidenceRun, standing
 
 __all__ = ["Dossier", "dossier", "staleness"]
 
@@ -33,7 +33,7 @@ class Dossier:
     manifest : of the twin.
     model_hash : of the twin as it is installed now.
     time : ns UTC, when it was made.
-    runs : the newest run of each study.
+    runs : the run of each study that counts (:func:`gemel.evidence.run.standing`).
     stale : run id -> what has changed since.
     missing : study -> why there is no run.
     factors, conformance : as graded and checked.
@@ -120,13 +120,6 @@ def staleness(run: EvidenceRun, model: str, data_hash: Callable[[Sequence[str]],
     return run.stale(model, code_hash=code, data_hash=data)
 
 
-def _newest(runs: Iterable[EvidenceRun]) -> tuple[EvidenceRun, ...]:
-    found: dict[str, EvidenceRun] = {}
-    for run in sorted(runs, key=lambda r: r.time):
-        found[run.study or run.id] = run
-    return tuple(found.values())
-
-
 def dossier(
     manifest: TwinManifest, runs: Iterable[EvidenceRun], *, time: int, missing: Mapping[str, str] | None = None,
     judgements: Sequence[Judgement] = (), data_hash: Callable[[Sequence[str]], str] | None = None, model: str | None = None,
@@ -136,7 +129,7 @@ def dossier(
     Parameters
     ----------
     manifest : of the twin.
-    runs : any; of each study of this twin the newest counts.
+    runs : any; of each study of this twin one counts (:func:`gemel.evidence.run.standing`).
     time : ns UTC.
     missing : study -> why there is no run of it.
     judgements : of people.
@@ -149,7 +142,7 @@ def dossier(
         When one factor is judged twice.
     """
     model = model_hash(manifest.id) if model is None else model
-    mine = _newest(r for r in runs if r.twin == manifest.id)
+    mine = standing(runs, twin=manifest.id, model_hash=model)
     stale = {r.id: staleness(r, model, data_hash) for r in mine}
     risk = WORST_RISK if manifest.risk is None else risk_of(manifest.risk)
     return Dossier(

@@ -15,7 +15,7 @@ from gemel.core.errors import FormatError
 from gemel.core.lineage import digest
 from gemel.evidence.life import LifeEvent
 
-__all__ = ["CATEGORIES", "EvidenceRun", "Measured", "append", "latest", "read"]
+__all__ = ["CATEGORIES", "EvidenceRun", "Measured", "append", "latest", "read", "standing"]
 
 CATEGORIES = (
     "code verification",
@@ -154,3 +154,24 @@ def latest(runs: Iterable[EvidenceRun], *, twin: str, kind: str | None = None, s
     """Return the newest run about a twin, of a kind or a study."""
     found = [r for r in runs if r.twin == twin and kind in (None, r.kind) and study in (None, r.study)]
     return max(found, key=lambda r: r.time) if found else None
+
+
+def standing(runs: Iterable[EvidenceRun], *, twin: str, model_hash: str) -> tuple[EvidenceRun, ...]:
+    """Return the one run of each study that counts, in the order of time: one of the model as it is rather than of another, a whole one rather than a quick one, and then the newest.
+
+    Parameters
+    ----------
+    model_hash : of the twin as it is now.
+    """
+    best: dict[str, EvidenceRun] = {}
+
+    def rank(run: EvidenceRun) -> tuple[bool, bool, int]:
+        return not run.stale(model_hash), not run.settings.get("quick", False), run.time
+
+    for run in runs:
+        if run.twin != twin:
+            continue
+        place = run.study or run.id
+        if place not in best or rank(run) >= rank(best[place]):
+            best[place] = run
+    return tuple(sorted(best.values(), key=lambda r: r.time))

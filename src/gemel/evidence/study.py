@@ -124,6 +124,7 @@ class Study:
     run : does it.
     factors, category : which credibility factors and which kind of evidence it is.
     data : names of the data sets that it needs.
+    always : run it each time: it is cheap, and rests on files that no hash covers.
     """
 
     id: str
@@ -133,6 +134,7 @@ class Study:
     factors: tuple[int, ...] = ()
     category: str = ""
     data: tuple[str, ...] = ()
+    always: bool = False
 
     @property
     def code_hash(self) -> str:
@@ -229,7 +231,7 @@ def run_studies(
                     fix="validate on people that were not used to build the twin",
                 )  # fmt: skip
         old = latest(before, twin=room.id, study=study.id)
-        if not force and _usable(old, study, model, data, settings):
+        if not force and not study.always and _usable(old, study, model, data, settings):
             tell(Done(study, old, was_fresh=True))
             continue
         begin = clock()

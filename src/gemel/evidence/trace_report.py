@@ -258,4 +258,6 @@ def _traced(context: Context) -> Found:
 
 def trace_study() -> Study:
     """Return the study that checks a twin's trace."""
-    return Study("trace", "verification", "Requirements are traced to hazards, software and tests, without orphans.", _traced, (1,))
+    return Study(
+        "trace", "verification", "Requirements are traced to hazards, software and tests, without orphans.", _traced, (1,), always=True
+    )
