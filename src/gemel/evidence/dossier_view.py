@@ -128,8 +128,10 @@ def _figures(d: Dossier) -> list[Figure]:
         standing: dict[str, Any] = {
             "lineage": r.id,
             "shown_on": r.figures[0].shown_on,
-            "status": "stale" if d.stale.get(r.id) else "current",
+            "status": "current",
         }
+        if d.stale.get(r.id):
+            standing |= {"status": "stale", "banner": f"STALE: {' and '.join(d.stale[r.id])} changed since this was measured"}
         if r.study == "ranks" and "ranks" in r.tables:
             draws = r.tables["draws"]["draws"][0]
             pit = np.concatenate([(np.asarray(v) + 0.5) / (draws + 1) for v in r.tables["ranks"].values()])

@@ -8,6 +8,8 @@ from gemel.web.figures import STATUS_WORDS, figure_svg, is_drawable
 from gemel.web.svg import escape
 from gemel.web.tables import render_table
 
+LONG = 60
+"""Rows of a table of its own beyond which it scrolls within the page."""
 SIGNS = {"current": "●", "stale": "◔", "drifting": "◆", "abstained": "⊘", "simulated": "◇"}
 
 
@@ -126,4 +128,4 @@ def form_html(form: Form) -> str:
 def table_html(table: Table) -> str:
     """Write a table that stands by itself."""
     title = f"<h2>{escape(table.title)}</h2>" if table.title else ""
-    return f"<section>{title}{render_table(table)}</section>"
+    return f"<section>{title}{render_table(table, is_whole=table.rows <= LONG)}</section>"

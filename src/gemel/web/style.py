@@ -158,9 +158,11 @@ PAGE = """
 .gemel summary{cursor:pointer;color:var(--s0);padding:4px 0;min-height:24px}
 .gemel summary:focus-visible,.gemel a:focus-visible{outline:2px solid var(--s0);outline-offset:2px}
 .gemel .scroll{overflow:auto;max-height:420px}
+.gemel .scroll.whole{max-height:none}
 .gemel table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:13px}
 .gemel caption{text-align:left;color:var(--soft);padding:4px 0}
 .gemel th,.gemel td{padding:4px 14px 4px 0;border-bottom:1px solid var(--grid);text-align:right;white-space:nowrap}
+.gemel th.t,.gemel td.t{white-space:normal;vertical-align:top;max-width:30em;overflow-wrap:break-word}
 .gemel th{position:sticky;top:0;background:var(--paper);font-weight:600;vertical-align:bottom}
 .gemel th span{color:var(--soft);font-weight:400}
 .gemel .t{text-align:left}

@@ -13,13 +13,14 @@ from gemel.web.svg import escape
 DIGITS = 6
 
 
-def render_table(table: Table, *, max_rows: int = 600) -> str:
+def render_table(table: Table, *, max_rows: int = 600, is_whole: bool = False) -> str:
     """Write a table.
 
     Parameters
     ----------
     table : to be written.
     max_rows : a longer table is thinned to about this many rows, lowest and highest of each stretch among them, and says so.
+    is_whole : do not let it scroll within the page.
     """
     shown = chosen_rows(table, max_rows)
     heads = "".join(f'<th scope="col"{_left(column)}>{escape(column.label)}{_unit(column)}</th>' for column in table.columns)
@@ -37,11 +38,12 @@ def render_table(table: Table, *, max_rows: int = 600) -> str:
         )
     if any(isinstance(column.values, Array) and column.kind == "number" for column in table.columns):
         notes.append(f"rounded to {DIGITS} significant digits")
-    notes += [table.note] if table.note else []
+    notes += [table.note.rstrip(".")] if table.note else []
     said = f'<p class="small">{escape("; ".join(notes))}.</p>' if notes else ""
     name = escape(table.title or "table")
     head = f"<thead><tr>{heads}</tr></thead>"
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{name}"><table>{head}<tbody>{rows}</tbody></table></div>{said}'
+    kind = "scroll whole" if is_whole else "scroll"
+    return f'<div class="{kind}" tabindex="0" role="region" aria-label="{name}"><table>{head}<tbody>{rows}</tbody></table></div>{said}'
 
 
 def chosen_rows(table: Table, max_rows: int) -> NDArray[np.int64]:
