@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gemel.evidence.arl import refitted_run_lengths, run_length, threshold
-from gemel.evidence.risk import fit_risk
+from gemel.evidence.surveillance.arl import refitted_run_lengths, run_length, threshold
+from gemel.evidence.surveillance.risk import fit_risk
 from gemel.platform import datasets
 
 CASES = [(4.5, 1.0), (4.5, 2.0), (4.655, 1.0), (4.655, 2.0), (2.9, 1.0), (2.9, 2.0)]

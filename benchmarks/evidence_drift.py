@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from gemel.evidence.arl import chain_threshold, flattened, likelihood_increments, threshold
-from gemel.evidence.charts import cusum, weights
-from gemel.evidence.input_watch import watch_inputs
-from gemel.evidence.prediction_log import UNKNOWN, PredictionLog
-from gemel.evidence.release import freeze
-from gemel.evidence.scan import residual_scan, scan_limit
+from gemel.evidence.surveillance.arl import chain_threshold, flattened, likelihood_increments, threshold
+from gemel.evidence.surveillance.charts import cusum, weights
+from gemel.evidence.surveillance.input_watch import watch_inputs
+from gemel.evidence.surveillance.prediction_log import UNKNOWN, PredictionLog
+from gemel.evidence.surveillance.release import freeze
+from gemel.evidence.surveillance.scan import residual_scan, scan_limit
 
 BEFORE, AFTER = 500, 2500
 LENGTH = BEFORE + AFTER

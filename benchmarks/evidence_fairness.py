@@ -35,8 +35,8 @@ def limits(share: float, n: int) -> str:
 
 
 def recovery(seeds: int, people: int, is_null: bool) -> dict[str, Any]:
-    from gemel.evidence.planted import PlantedBias
-    from gemel.evidence.proxy import audit_proxy
+    from gemel.evidence.fairness.planted import PlantedBias
+    from gemel.evidence.fairness.proxy import audit_proxy
 
     world = PlantedBias(delta=0.0 if is_null else 0.5)
     held = before = anything = 0
@@ -63,8 +63,8 @@ def recovery(seeds: int, people: int, is_null: bool) -> dict[str, Any]:
 
 
 def label_change(people: int, seed: int) -> dict[str, Any]:
-    from gemel.evidence.planted import PlantedBias
-    from gemel.evidence.proxy import audit_proxy
+    from gemel.evidence.fairness.planted import PlantedBias
+    from gemel.evidence.fairness.proxy import audit_proxy
 
     drawn = PlantedBias().draw(people, seed=seed)
     g = audit_proxy(drawn.score, drawn.need, drawn.group, need_score=drawn.need_score, reference="A", seed=seed).group("B")
@@ -80,8 +80,8 @@ def label_change(people: int, seed: int) -> dict[str, Any]:
 
 
 def audit_null(seeds: int) -> dict[str, Any]:
-    from gemel.evidence.fairness import Settings, audit
-    from gemel.evidence.scored import Scored
+    from gemel.evidence.fairness.audit import Settings, audit
+    from gemel.evidence.fairness.scored import Scored
 
     flagged = made = 0
     for seed in range(seeds):
@@ -124,8 +124,8 @@ def peer(python: str | None, part: str, data: dict[str, Any]) -> dict[str, Any] 
 
 
 def metrics(python: str | None) -> dict[str, Any]:
-    from gemel.evidence.fairness import Settings, audit
-    from gemel.evidence.scored import Scored
+    from gemel.evidence.fairness.audit import Settings, audit
+    from gemel.evidence.fairness.scored import Scored
 
     rng = np.random.default_rng(0)
     n = 100_000
@@ -168,7 +168,7 @@ def judged(y: np.ndarray, group: np.ndarray, p: np.ndarray) -> dict[str, float]:
 
 
 def trained(name: str, x: np.ndarray, y: np.ndarray, group: np.ndarray, learn: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
-    from gemel.evidence.mitigation import logistic, train_adversarial
+    from gemel.evidence.fairness.mitigation import logistic, train_adversarial
 
     if name.startswith("adversarial"):
         goal = "equalised odds" if "odds" in name else "demographic parity"
@@ -177,7 +177,7 @@ def trained(name: str, x: np.ndarray, y: np.ndarray, group: np.ndarray, learn: n
 
 
 def remedies(python: str | None, seeds: int) -> dict[str, Any]:
-    from gemel.evidence.mitigation import reweighing
+    from gemel.evidence.fairness.mitigation import reweighing
 
     ours: dict[str, list[dict[str, float]]] = {}
     theirs: dict[str, list[dict[str, float]]] = {}

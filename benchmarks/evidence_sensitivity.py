@@ -112,9 +112,9 @@ def meal_model():
 
 
 def ours(points: int, seeds: int) -> dict[str, Any]:
-    from gemel.evidence.known_answers import ishigami, sobol_g
-    from gemel.evidence.sensitivity import sobol
-    from gemel.evidence.unit_cube import uniform_inputs
+    from gemel.evidence.sensitivity.known_answers import ishigami, sobol_g
+    from gemel.evidence.sensitivity.sobol import sobol
+    from gemel.evidence.sensitivity.unit_cube import uniform_inputs
 
     told: dict[str, Any] = {}
     batch = min(4096, 2**points)
@@ -148,7 +148,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     import gemel.engine  # noqa: F401  sets the flags before JAX is used
-    from gemel.evidence.known_answers import ishigami, sobol_g
+    from gemel.evidence.sensitivity.known_answers import ishigami, sobol_g
 
     mine, other = ours(options.points, options.seeds), peer(options.peer_python, options.points, options.seeds)
     known = {k.name: k for k in (ishigami(), sobol_g())}

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.requirement("R-G-TRACED")
 @pytest.fixture
 def orphaned(monkeypatch, tmp_path):
     """A copy of the toys' trace in which one test was renamed and one requirement has nothing."""
-    from gemel.evidence import trace
-    from gemel.evidence.trace import trace_of
+    from gemel.evidence.trace import data as trace
+    from gemel.evidence.trace.data import trace_of
 
     folder = trace_of("toy-linear").folders["toy-linear"]
     copy = folder / "trace.toml"
@@ -94,7 +94,7 @@ def test_orphans_end_in_one_when_asked(gemel, orphaned):
 
 
 def test_without_tests_it_neither_passes_nor_finds(gemel, monkeypatch):
-    from gemel.evidence import trace_check
+    from gemel.evidence.trace import check as trace_check
 
     monkeypatch.setattr(trace_check, "project_of", lambda folder: None)
     ran = gemel("trace", "toy-linear", "--check")

@@ -50,9 +50,9 @@ def change(
     """
     import time
 
-    from gemel.evidence.change import gate_change, gate_view
-    from gemel.evidence.change_plan import read_plan
-    from gemel.evidence.change_snapshot import read_snapshot
+    from gemel.evidence.change.gate import gate_change, gate_view
+    from gemel.evidence.change.plan import read_plan
+    from gemel.evidence.change.snapshot import read_snapshot
     from gemel.evidence.run import append, read
 
     beside = Path(new) if Path(new).is_dir() else Path(new).parent
@@ -63,8 +63,8 @@ def change(
     before, after = read_snapshot(old, twin=twin), read_snapshot(new, twin=twin)
     made = []
     if log_ is not None or rollback is not None:
-        from gemel.evidence.prediction_log import read_log
-        from gemel.evidence.protocol_run import protocol_run, rollback_run
+        from gemel.evidence.change.protocol_run import protocol_run, rollback_run
+        from gemel.evidence.surveillance.prediction_log import read_log
 
         now = time.time_ns()
         if log_ is not None:

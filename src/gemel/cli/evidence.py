@@ -33,7 +33,7 @@ def _measure(
     from gemel.evidence.run import append
     from gemel.evidence.standard import studies_of
     from gemel.evidence.study import run_studies
-    from gemel.evidence.trace_report import trace_study
+    from gemel.evidence.trace.report import trace_study
     from gemel.testing.study import contract_study
     from gemel.verbs import room
 
@@ -69,8 +69,8 @@ def _measure(
 def _outside(twin: str, manifest: TwinManifest, model: str, path: Path, external: Sequence[tuple[str, Path]]) -> None:
     """Read studies of an outside solver or bench into the stored runs."""
     from gemel.cli.evidence_files import machine
-    from gemel.evidence.external import read_external
     from gemel.evidence.run import append
+    from gemel.evidence.verification.external import read_external
 
     for kind, source in external:
         run = read_external(

@@ -13,10 +13,10 @@ from gemel.cli.output import atomic_write, echo, plain, print_json, print_table
 
 if TYPE_CHECKING:
     from gemel.core.advice import ShownOn
-    from gemel.evidence.fairness_report import FairnessReport
-    from gemel.evidence.mitigation import Remedy
-    from gemel.evidence.proxy import ProxyAudit
-    from gemel.evidence.public_synthetic import LabelAudit
+    from gemel.evidence.fairness.mitigation import Remedy
+    from gemel.evidence.fairness.proxy import ProxyAudit
+    from gemel.evidence.fairness.public_synthetic import LabelAudit
+    from gemel.evidence.fairness.report import FairnessReport
 
 __all__ = ["fairness"]
 
@@ -124,8 +124,8 @@ def fairness(
     if source is None or groups is None:
         raise click.UsageError(f"Missing option '{'--predictions' if source is None else '--groups'}'.")
     from gemel.core.advice import ShownOn
-    from gemel.evidence.fairness_report import Settings
-    from gemel.evidence.scored_table import Columns, groups_of, read_columns
+    from gemel.evidence.fairness.report import Settings
+    from gemel.evidence.fairness.scored_table import Columns, groups_of, read_columns
 
     table = read_columns(existing(source))
     named = Columns(probability=prediction, **columns)
@@ -137,9 +137,9 @@ def fairness(
     report, remedies = None, []
     has_all = [all(named.find(what, table) for what in pair) for pair in (("outcome", "probability"), ("value", "lower"))]
     if proxy is None or any(has_all):
-        from gemel.evidence.fairness import audit
-        from gemel.evidence.mitigation import mitigate as remedied
-        from gemel.evidence.scored_table import scored_of
+        from gemel.evidence.fairness.audit import audit
+        from gemel.evidence.fairness.mitigation import mitigate as remedied
+        from gemel.evidence.fairness.scored_table import scored_of
 
         scored = scored_of(table, named, inputs=inputs, level=level, tz=tz, keep_certain=keep_certain)
         report = audit(scored, attributes, settings=settings, reference=reference, elsewhere=(*elsewhere, *table), shown_on=shown_on)
@@ -176,9 +176,9 @@ def _proxy(
     import numpy as np
 
     from gemel.core.errors import EvidenceError
-    from gemel.evidence.mitigation import change_label, design
-    from gemel.evidence.proxy import audit_proxy
-    from gemel.evidence.scored_table import number_column
+    from gemel.evidence.fairness.mitigation import change_label, design
+    from gemel.evidence.fairness.proxy import audit_proxy
+    from gemel.evidence.fairness.scored_table import number_column
 
     score = score or named.find("probability", table)
     on = on or next((name for name, column in attributes.items() if column is not None), None)
@@ -209,7 +209,7 @@ def _proxy(
 
 def _public(path: Path, bins: int, above: float, replicates: int, seed: int, output: Path | None, json_: bool) -> int:
     from gemel.core.advice import ShownOn
-    from gemel.evidence.public_synthetic import audit_labels, read_public_file
+    from gemel.evidence.fairness.public_synthetic import audit_labels, read_public_file
 
     file = read_public_file(existing(path))
     audits = audit_labels(file, bins=bins, threshold=above, replicates=replicates, seed=seed)
@@ -234,7 +234,7 @@ def _public(path: Path, bins: int, above: float, replicates: int, seed: int, out
 
 def _write_labels(output: Path, told: dict[str, Any], audits: tuple[LabelAudit, ...], shown_on: ShownOn, sha256: str) -> None:
     from gemel.core.view import View
-    from gemel.evidence.remedy_view import proxy_sections
+    from gemel.evidence.fairness.remedy_view import proxy_sections
     from gemel.web import render_html
 
     parts = [
@@ -258,8 +258,8 @@ def _write(
 ) -> None:
     from gemel.core.lineage import digest
     from gemel.core.view import View
-    from gemel.evidence.fairness_view import fairness_view
-    from gemel.evidence.remedy_view import proxy_sections, remedy_sections
+    from gemel.evidence.fairness.remedy_view import proxy_sections, remedy_sections
+    from gemel.evidence.fairness.view import fairness_view
     from gemel.web import render_html
 
     lineage = report.data[:16] if report is not None else digest(json.dumps(plain(told), sort_keys=True))[:16]
@@ -279,8 +279,8 @@ def _files(output: Path, told: dict[str, Any], page: str) -> None:
 
 
 def _print(report: FairnessReport) -> None:
-    from gemel.evidence.fairness_view import SHOWN, interval_text
-    from gemel.evidence.subgroups import METRICS
+    from gemel.evidence.fairness.subgroups import METRICS
+    from gemel.evidence.fairness.view import SHOWN, interval_text
 
     echo(report.summary)
     echo(f"shown on: {report.shown_on}; {', '.join(f'{n} {k}' for k, n in report.counts.items())}")
@@ -310,8 +310,8 @@ def _print(report: FairnessReport) -> None:
 
 
 def _print_remedy(remedy: Remedy) -> None:
-    from gemel.evidence.fairness_view import interval_text
-    from gemel.evidence.subgroups import METRICS
+    from gemel.evidence.fairness.subgroups import METRICS
+    from gemel.evidence.fairness.view import interval_text
 
     rows = [
         (c.group, METRICS[c.metric].label, c.before, c.after, interval_text(c.change), "worse" if c.is_worse else "better")
@@ -324,7 +324,7 @@ def _print_remedy(remedy: Remedy) -> None:
 
 
 def _print_proxy(title: str, found: ProxyAudit) -> None:
-    from gemel.evidence.fairness_view import interval_text
+    from gemel.evidence.fairness.view import interval_text
 
     rows = []
     for g in found.groups:

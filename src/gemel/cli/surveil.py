@@ -13,10 +13,10 @@ from gemel.cli.output import atomic_write, echo, plain, print_json, print_table
 
 if TYPE_CHECKING:
     from gemel.core.advice import ShownOn
-    from gemel.evidence.incidents import Entry, Incident
-    from gemel.evidence.prediction_log import PredictionLog
-    from gemel.evidence.release import Release
-    from gemel.evidence.surveillance import Watch
+    from gemel.evidence.surveillance.incidents import Entry, Incident
+    from gemel.evidence.surveillance.prediction_log import PredictionLog
+    from gemel.evidence.surveillance.release import Release
+    from gemel.evidence.surveillance.watch import Watch
 
 __all__ = ["surveil"]
 
@@ -93,9 +93,9 @@ def surveil(
         return _close(output, closing, who, reason, now)
     if log_ is None:
         raise click.UsageError("Missing option '--log'.")
-    from gemel.evidence.prediction_log import read_log
-    from gemel.evidence.release import freeze as freeze_log
-    from gemel.evidence.release import read_release
+    from gemel.evidence.surveillance.prediction_log import read_log
+    from gemel.evidence.surveillance.release import freeze as freeze_log
+    from gemel.evidence.surveillance.release import read_release
 
     log = read_log(existing(log_), kind=kind, tz=tz)
     if freeze is not None:
@@ -110,13 +110,13 @@ def surveil(
     known: Release | None = read_release(existing(release)) if release else None
     if known is None and reference is not None:
         known = freeze_log(reference, model=model, version=model_version, now=now, level=level or 0.9)
-    from gemel.evidence.surveillance import Settings
-    from gemel.evidence.surveillance import surveil as watch_log
+    from gemel.evidence.surveillance.watch import Settings
+    from gemel.evidence.surveillance.watch import surveil as watch_log
 
     settings = Settings(run_length=arl, ratio=ratio, level=level, due_days=due, reset=not no_reset, seed=seed)
     watch = watch_log(log, now=now, release=known, reference=reference, settings=settings)
     entries, fresh = _incidents(watch, output, plan_file, owner)
-    from gemel.evidence.incidents import fold
+    from gemel.evidence.surveillance.incidents import fold
 
     incidents = fold((*entries, *fresh), as_of=now)
     open_ = [i for i in incidents if i.is_open]
@@ -124,7 +124,7 @@ def surveil(
     if runs is not None and twin is not None:
         _append_run(runs, watch, twin, len(open_), shown_on)
     if json_:
-        from gemel.evidence.surveillance_view import watch_to_dict
+        from gemel.evidence.surveillance.view import watch_to_dict
 
         print_json(watch_to_dict(watch) | {"incidents": [i.model_dump() for i in incidents], "open": len(open_)})
     else:
@@ -142,8 +142,8 @@ def _clock() -> int:
 
 def _incidents(watch: Watch, output: Path | None, plan_file: Path | None, owner: str) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
     """Return what stands in the file of incidents, and what the alarms add to it."""
-    from gemel.evidence.change_plan import read_plan
-    from gemel.evidence.incidents import answer_alarms, read_entries
+    from gemel.evidence.change.plan import read_plan
+    from gemel.evidence.surveillance.incidents import answer_alarms, read_entries
 
     path = None if output is None else output / "incidents.jsonl"
     entries = read_entries(path) if path is not None and path.exists() else ()
@@ -166,8 +166,8 @@ def _write(
     twin: str | None, shown_on: Any, changes: tuple[Path, ...],
 ) -> None:  # fmt: skip
     """Append incidents and write the report and the numbers."""
-    from gemel.evidence.change import read_gate
-    from gemel.evidence.device import propose_classes, read_answers
+    from gemel.evidence.change.device import propose_classes, read_answers
+    from gemel.evidence.change.gate import read_gate
 
     classes, gates = (), tuple(read_gate(existing(path)) for path in changes)
     if twin is not None:
@@ -176,9 +176,9 @@ def _write(
         classes = propose_classes(manifest_of(twin), read_answers(twin))
     if output is None:
         return
-    from gemel.evidence.incidents import append_entries, read_entries
-    from gemel.evidence.report_periodic import periodic_report
-    from gemel.evidence.surveillance_view import watch_to_dict
+    from gemel.evidence.surveillance.incidents import append_entries, read_entries
+    from gemel.evidence.surveillance.report_periodic import periodic_report
+    from gemel.evidence.surveillance.view import watch_to_dict
     from gemel.web import render_html
 
     output.mkdir(parents=True, exist_ok=True)
@@ -206,7 +206,7 @@ def _append_run(path: Path, watch: Watch, twin: str, open_: int, shown_on: Any) 
     from gemel.core.manifest import manifest_of
     from gemel.evidence.fingerprint import model_hash
     from gemel.evidence.run import append
-    from gemel.evidence.surveillance_run import watch_run
+    from gemel.evidence.surveillance.as_run import watch_run
 
     append(path, watch_run(
         watch, twin=twin, model_version=manifest_of(twin).version, model_hash=model_hash(twin), open_incidents=open_, kind=shown_on, command=f"gemel surveil --twin {twin}"
@@ -216,7 +216,7 @@ def _append_run(path: Path, watch: Watch, twin: str, open_: int, shown_on: Any) 
 def _close(output: Path | None, closing: str, who: str, reason: str, now: int) -> int:
     """Close one incident; the exit code is 1 while another is open."""
     from gemel.core.errors import EvidenceError
-    from gemel.evidence.incidents import append_entries, close, fold, read_entries
+    from gemel.evidence.surveillance.incidents import append_entries, close, fold, read_entries
 
     if output is None:
         raise click.UsageError("--close needs -o, the folder with incidents.jsonl.")
@@ -231,8 +231,8 @@ def _close(output: Path | None, closing: str, who: str, reason: str, now: int) -
 
 
 def _print(watch: Watch, incidents: tuple[Incident, ...]) -> None:
-    from gemel.evidence.surveillance import moment
-    from gemel.evidence.surveillance_view import watch_words
+    from gemel.evidence.surveillance.view import watch_words
+    from gemel.evidence.surveillance.watch import moment
 
     if watch.is_incomplete:
         echo("INCOMPLETE: more than 10 % of the outcomes that are due are missing")

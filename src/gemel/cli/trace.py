@@ -12,7 +12,7 @@ from gemel.cli.options import FilePath, as_json, common, existing
 from gemel.cli.output import atomic_write, echo, note, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from gemel.evidence.trace_report import TraceReport
+    from gemel.evidence.trace.report import TraceReport
 
 __all__ = ["trace"]
 
@@ -39,7 +39,7 @@ def trace(twin: str | None, check: bool, runs: Path | None, output: Path | None,
     from gemel.cli.evidence_files import evidence_folder, stored_runs
     from gemel.core.errors import GemelError
     from gemel.evidence.run import read
-    from gemel.evidence.trace_report import trace_report, traced_twins
+    from gemel.evidence.trace.report import trace_report, traced_twins
 
     if output is not None and (twin is None or output.suffix.lower() not in (".html", ".json")):
         raise click.UsageError("-o needs TWIN, and a name that ends in .html or .json")
@@ -75,7 +75,7 @@ def _write(report: TraceReport, path: Path) -> None:
     if path.suffix.lower() == ".json":
         body = json.dumps(plain(report.to_dict()), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     else:
-        from gemel.evidence.trace_report import trace_view
+        from gemel.evidence.trace.report import trace_view
         from gemel.web import render_html
 
         body = render_html(trace_view(report))

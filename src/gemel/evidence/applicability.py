@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from scipy.stats import qmc
 
 from gemel.core.errors import EvidenceError
@@ -70,13 +70,13 @@ def applicability(context: Mapping[str, tuple[float, float]], cohort: Mapping[st
     low, high = (np.array([context[n][k] for n in names], float) for k in (0, 1))
     if not (low < high).all():
         raise EvidenceError("the context of use is not a box", seen={n: context[n] for n in names}, expected="low < high for each trait")
-    box = low + (high - low) * qmc.Sobol(len(names), seed=seed).random(POINTS)
+    box = low + (high - low) * qmc.Sobol(len(names), rng=np.random.default_rng(seed)).random(POINTS)
     mean, spread = x.mean(axis=0), x.std(axis=0, ddof=1)
     spread = np.where(spread > 0, spread, (high - low) / 100)
     covariance = np.cov((x - mean) / spread, rowvar=False).reshape(len(names), len(names)) + 1e-6 * np.eye(len(names))
     z = (box - mean) / spread
     distance = np.einsum("ij,ij->i", z, np.linalg.solve(covariance, z.T).T)
-    tree = cKDTree((x - mean) / spread)
+    tree = KDTree((x - mean) / spread)
     reach = float(np.quantile(tree.query((x - mean) / spread, k=2)[0][:, 1], 0.95))
     nearest = tree.query(z)[0]
     uncovered = {n: float(np.mean((box[:, j] < x[:, j].min()) | (box[:, j] > x[:, j].max()))) for j, n in enumerate(names)}

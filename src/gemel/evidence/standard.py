@@ -20,14 +20,14 @@ from gemel.evidence.applicability import applicability
 from gemel.evidence.bootstrap import clustered_interval
 from gemel.evidence.calibration import sbc, uniformity
 from gemel.evidence.loop import Life, live_many
-from gemel.evidence.model_sensitivity import sensitivity_of
-from gemel.evidence.prediction_log import log_of
 from gemel.evidence.run import Measured
-from gemel.evidence.sensitivity import SobolResult
+from gemel.evidence.sensitivity.of_model import sensitivity_of
+from gemel.evidence.sensitivity.sobol import SobolResult
 from gemel.evidence.study import Context, Found, Study, known_answers
-from gemel.evidence.surveillance import Settings, surveil
+from gemel.evidence.surveillance.prediction_log import log_of
+from gemel.evidence.surveillance.watch import Settings, surveil
 from gemel.evidence.validation import validate
-from gemel.evidence.verification import refine
+from gemel.evidence.verification.convergence import refine
 from gemel.physics.ode import RK4
 
 __all__ = ["LEAST_P", "MOST_REFUSED", "studies_of"]

@@ -84,8 +84,8 @@ PROTOCOL = StreamProtocol(
 VALIDATION = ("shanghai",)
 """Data sets on whose people the protocol is run for the dossier."""
 
-CONTEXT = {"age": (6.0, 80.0), "mean glucose": (100.0, 250.0), "coefficient of variation": (0.15, 0.5)}
-"""Context of use as a box of traits: years, mg/dL, and the variation of glucose about its mean. ASSUMED."""
+CONTEXT = {"mean glucose": (100.0, 250.0), "coefficient of variation": (0.15, 0.5)}
+"""Context of use as a box of traits: mg/dL, and the variation of glucose about its mean. ASSUMED. Age is part of the context, and is not in the public records."""
 
 
 def traits(record: PatientRecord) -> dict[str, float]:

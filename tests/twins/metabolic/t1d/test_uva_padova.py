@@ -9,12 +9,12 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from _data import require_dataset
+from gemel.evidence.study import Problem
 from gemel.physics.ode import RK4, integrate
 from gemel.twins.metabolic._gut import meal_amount
 from gemel.twins.metabolic.t1d import _uva_padova as equations
 from gemel.twins.metabolic.t1d._cascade import cascade, minute
 from gemel.twins.metabolic.t1d._uva_padova import PMOL_PER_UNIT, derivative, glucose_flows, resting, sensed
-from gemel.evidence.study import Problem
 from gemel.twins.metabolic.t1d.evidence import VERIFICATION
 from gemel.twins.metabolic.t1d.priors import FREE, people
 from gemel.twins.metabolic.t1d.virtual import basal_rate, bolus, eaten, parameters_of, simulate

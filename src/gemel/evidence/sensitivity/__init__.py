@@ -1,0 +1,1 @@
+"""Which inputs decide: Sobol indices, Morris screening, Shapley effects, polynomial chaos."""

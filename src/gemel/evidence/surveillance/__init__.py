@@ -1,0 +1,1 @@
+"""Watching a released twin: charts with run lengths, drift, incidents, reports."""

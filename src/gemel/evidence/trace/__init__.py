@@ -1,0 +1,1 @@
+"""Requirements, hazards, software and tests: the matrix and its orphans."""

@@ -1,0 +1,1 @@
+"""Is it solved right: orders, grids, tolerances, conservation, and studies made elsewhere."""
