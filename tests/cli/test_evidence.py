@@ -44,6 +44,7 @@ def test_nothing_is_declared_before_it_is_measured(gemel, place):
     ran = gemel("conformance", "toy-linear")
     assert ran.code == 1
     assert "nothing was measured yet; gemel evidence toy-linear" in ran.out
+    assert "nothing was measured on this machine yet" in gemel("twins", "toy-linear").out
     everything = gemel("conformance", "--json").json()
     assert {c["label"] for c in everything["twins"]} == {"virtual cohort"}
 
@@ -110,6 +111,7 @@ def test_it_is_stale_when_the_twin_is_another(gemel, place, monkeypatch):
     assert "STALE: sources, trace" in ran.out
     page = (place / "out" / "dossier.html").read_text()
     assert "STALE: model changed" in page
+    assert "STALE: sources, trace" in gemel("twins", "toy-linear").out
 
 
 def test_an_outside_solver_gets_its_file(gemel, place):

@@ -50,7 +50,22 @@ def twins(twin: str | None, json_: bool) -> int:
         echo(f"source: {source}")
     if told.thin:
         echo(f"where the truth is thin: {told.thin}")
+    echo(f"evidence: {_evidence(twin)}")
     return 0
+
+
+def _evidence(twin: str) -> str:
+    """Say in one line how far the twin is to be trusted, by what was measured on this machine."""
+    import time
+
+    from gemel.cli.evidence_files import data_hash, evidence_folder, stored_runs
+    from gemel.core.manifest import manifest_of
+    from gemel.evidence.dossier import dossier
+
+    runs = stored_runs(evidence_folder(), twin)
+    if not runs:
+        return f"nothing was measured on this machine yet; gemel evidence {twin}"
+    return dossier(manifest_of(twin), runs, time=time.time_ns(), data_hash=data_hash).sentence
 
 
 def _list(json_: bool) -> int:

@@ -141,6 +141,6 @@ def model_hash(twin: str) -> str:
     data = [
         [p.name, hashlib.sha256(p.read_bytes()).hexdigest()]
         for p in sorted(folder.iterdir())
-        if p.suffix in _OWN_FILES and p.name not in ("twin.toml", "trace.toml")
+        if p.suffix in _OWN_FILES and p.name not in ("twin.toml", "trace.toml", "pccp.toml")
     ]
     return digest([manifest_of(twin).model_dump(mode="json", exclude={"max_compilations", "risk", "thin"}), data, code_hash(*names)])[:32]
