@@ -21,7 +21,8 @@ __all__ = ["closure", "code_hash", "model_hash"]
 
 _SHOWN = ("report", "_report", "evidence", "_evidence")
 """Files of a room that say or measure what its model does, but are not the model."""
-_VIEWS = ("gemel.core.view", "gemel.core.errors", "gemel.verbs")
+_VIEWS = ("gemel.core.view", "gemel.core.errors", "gemel.verbs", "gemel.evidence.fingerprint", "gemel.evidence.run")
+"""What shows, names and keeps figures, and changes none."""
 _OWN_FILES = (".toml", ".csv", ".json", ".npz")
 
 
@@ -87,7 +88,7 @@ def _imports(name: str, path: Path) -> Iterable[str]:
 def closure(modules: Iterable[str]) -> dict[str, str]:
     """Return the hash of the syntax of every module that these import, by name: of Gemel, and of the packages they themselves lie in.
 
-    Left out: views, errors and the package's front door, which change no number.
+    Left out: views, errors, the package's front door and the keeping of runs, which change no number.
     """
     waiting = list(modules)
     tops = {"gemel"} | {m.partition(".")[0] for m in waiting}
