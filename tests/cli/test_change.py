@@ -82,3 +82,11 @@ def test_what_is_not_there_is_said(gemel, place):
     assert ran.code == 2
     assert "no version of a model" in ran.err
     assert gemel("change", place / "old", place / "old", "--plan", place / "new" / "pccp.toml").code == 2
+
+
+def test_the_plan_of_an_installed_twin_lies_in_its_room(gemel):
+    same = gemel("change", "metabolic", "metabolic")
+    assert same.code == 2
+    assert "nothing changed" in same.err
+    assert len(gemel("change", "metabolic", "metabolic", "--criteria").out.strip()) == 32
+    assert gemel("change", "no-such-twin", "no-such-twin").code == 4

@@ -14,10 +14,22 @@ from gemel.cli.output import atomic_write, echo, plain, print_json, print_table
 __all__ = ["change"]
 
 
+def _beside(version: str) -> Path:
+    """Return the folder of a version: its own, that of its twin.toml, or the room of an installed twin."""
+    from gemel.core.manifest import entry_point, package_dir
+
+    path = Path(version)
+    if path.exists():
+        return path if path.is_dir() else path.parent
+    return package_dir(entry_point(version))
+
+
 @click.command()
 @click.argument("old")
 @click.argument("new")
-@click.option("--plan", "plan_file", type=FilePath, help="The change-control plan; left out, pccp.toml beside NEW.")
+@click.option(
+    "--plan", "plan_file", type=FilePath, help="The change-control plan; left out, pccp.toml beside NEW (an installed twin: in its room)."
+)
 @click.option("--runs", type=FilePath, help="A file of evidence runs (JSON lines); new ones are appended.")
 @click.option("--log", "log_", type=FilePath, help="A CSV of NEW's predictions on the protocol's data: makes the protocol's run.")
 @click.option(
@@ -55,8 +67,7 @@ def change(
     from gemel.evidence.change.snapshot import read_snapshot
     from gemel.evidence.run import append, read
 
-    beside = Path(new) if Path(new).is_dir() else Path(new).parent
-    plan = read_plan(existing(plan_file or beside / "pccp.toml"))
+    plan = read_plan(existing(plan_file or _beside(new) / "pccp.toml"))
     if criteria:
         print_json({"criteria": plan.criteria_hash}) if json_ else echo(plan.criteria_hash)
         return 0
@@ -72,7 +83,12 @@ def change(
         if rollback is not None:
             first, second = (read_log(existing(path), tz=tz) for path in rollback)
             made.append(rollback_run(first, second, before, after, time=now, kind=shown_on))
-    kept = read(runs) if runs is not None and runs.exists() else ()
+    if runs is not None:
+        kept = read(runs) if runs.exists() else ()
+    else:
+        from gemel.cli.evidence_files import evidence_folder, stored_runs
+
+        kept = stored_runs(evidence_folder(), after.manifest.id)
     gate = gate_change(before, after, plan, (*kept, *made))
     if runs is not None:
         for run in made:

@@ -43,7 +43,12 @@ def _measure(
     if unknown:
         raise click.UsageError(f"no such study: {', '.join(unknown)}; there are {', '.join(s.id for s in studies)}")
     chosen = [s for s in studies if not only or s.id in only]
-    path = folder / f"{twin}.jsonl"
+    path, plan = folder / f"{twin}.jsonl", _criteria(twin)
+
+    def save(run: Any) -> None:
+        judged = plan.get(run.study)
+        append(path, run if judged is None else run.model_copy(update={"settings": run.settings | {"criteria": judged}}))
+
     _outside(twin, here.manifest, model_hash(twin), path, external)
     with Bar() as bar:
         bar.start(f"evidence of {twin}", len(chosen))
@@ -60,10 +65,22 @@ def _measure(
                 say(f"{done.study.id}: {'limits met' if done.run.met else 'a limit is MISSED'} ({state})")
 
         done = run_studies(
-            here, chosen, runs=stored_runs(folder, twin), save=lambda run: append(path, run), now=time.time_ns, people=people_of, quick=quick,
+            here, chosen, runs=stored_runs(folder, twin), save=save, now=time.time_ns, people=people_of, quick=quick,
             seed=seed, force=force, machine=machine(), command=f"gemel evidence {twin} --seed {seed}" + (" --quick" if quick else ""), told=told,
         )  # fmt: skip
     return {d.study.id: d.reason for d in done if d.run is None}
+
+
+def _criteria(twin: str) -> dict[str, str]:
+    """Return study -> hash of the criteria of the twin's change-control plan, read before anything is measured."""
+    from gemel.core.manifest import entry_point, package_dir
+    from gemel.evidence.change.plan import read_plan
+
+    path = package_dir(entry_point(twin)) / "pccp.toml"
+    if not path.is_file():
+        return {}
+    plan = read_plan(path)
+    return {plan.protocol.study: plan.criteria_hash} if plan.twin == twin else {}
 
 
 def _outside(twin: str, manifest: TwinManifest, model: str, path: Path, external: Sequence[tuple[str, Path]]) -> None:
