@@ -18,6 +18,8 @@ there is no such closed form: give ``location`` and ``scale``.
 Or all at once, in unconstrained space and in the order of the model, or in that of ``names``::
 
     {"names": ["a", "b"], "mean": [0.0, 1.0], "covariance": [[1.0, 0.1], [0.1, 2.0]]}
+
+This is also what ``gemel calibrate --hierarchical --save-prior`` writes, with a table ``about`` that says of whom and is not read.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from gemel.cli.options import existing
 if TYPE_CHECKING:
     from gemel.engine.prior import Parameter, Prior
 
-__all__ = ["parse_prior", "read_prior"]
+__all__ = ["parse_prior", "prior_table", "read_prior"]
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def parse_prior(table: dict[str, Any], prior: Prior) -> Prior:
     from gemel.core.errors import FormatError
     from gemel.engine.prior import Prior
 
-    if set(table) <= {"names", "mean", "covariance"}:
+    if set(table) <= {"names", "mean", "covariance", "about"}:
         names = list(table.get("names", prior.names))
         try:
             mean, covariance = np.asarray(table["mean"], float), np.asarray(table["covariance"], float)
@@ -144,6 +146,13 @@ def parse_prior(table: dict[str, Any], prior: Prior) -> Prior:
             if not scale[i] > 0:
                 raise FormatError(f"the prior of {parameter.name!r} has no width", seen=scale[i], expected="> 0")
     return Prior.from_moments(prior.parameters, location, correlation * np.outer(scale, scale))
+
+
+def prior_table(prior: Prior) -> dict[str, Any]:
+    """Return a prior as the table that :func:`parse_prior` reads."""
+    import numpy as np
+
+    return {"names": list(prior.names), "mean": np.asarray(prior.mean).tolist(), "covariance": np.asarray(prior.covariance).tolist()}
 
 
 def read_prior(path: Path, prior: Prior) -> Prior:

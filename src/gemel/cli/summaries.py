@@ -42,7 +42,7 @@ def twin_summary(twin: Twin) -> dict[str, Any]:
         "abstains": None if twin.domain.reason is None else f"{twin.domain.reason}: {twin.domain.sentence}", "data": twin.observed.data.count,
         "method": twin.inference.method, "validity": twin.inference.method_validity, "diagnostics": dict(twin.inference.diagnostics),
         "log_evidence": None if twin.inference.log_evidence is None else float(twin.inference.log_evidence), "parameters": parameters,
-        "notes": list(twin.notes), "lineage": twin.lineage.model_dump() | {"id": twin.lineage.id},
+        "prior": twin.extra.get("prior"), "notes": list(twin.notes), "lineage": twin.lineage.model_dump() | {"id": twin.lineage.id},
     }  # fmt: skip
 
 
@@ -53,6 +53,8 @@ def print_twin(told: dict[str, Any], *, diagnostics: bool = False) -> None:
     if told["abstains"]:
         echo(f"abstains: {told['abstains']}")
     echo(f"method: {told['method']}; {told['validity']}")
+    if told["prior"]:
+        echo(f"prior: {told['prior']}")
     rows = [
         (
             n,

@@ -32,7 +32,7 @@ __all__ = ["Population", "PopulationSums", "population_prior"]
 class PopulationSums:
     """Sufficient statistics of one round: people, sum of means, sum of second moments. They add up over any split of the people."""
 
-    n: int
+    n: float
     first: np.ndarray
     second: np.ndarray
 
@@ -40,14 +40,19 @@ class PopulationSums:
         """Pool two groups."""
         return PopulationSums(self.n + other.n, self.first + other.first, self.second + other.second)
 
-    def maximise(self, reference: Prior, strength: float) -> Prior:
-        """Return the prior that these sums ask for, with the reference worth ``strength`` people."""
+    def moments(self, m0: np.ndarray, s0: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean and covariance that these sums ask for, with a reference of these moments worth ``strength`` people."""
         size = self.n + strength
-        m0, s0 = np.asarray(reference.mean), np.asarray(reference.covariance)
         mean = (self.first + strength * m0) / size
         second = self.second + strength * (s0 + np.outer(m0, m0))
         covariance = second / size - np.outer(mean, mean)
-        return Prior.from_moments(reference.parameters, mean, (covariance + covariance.T) / 2)
+        return mean, (covariance + covariance.T) / 2
+
+    def maximise(self, reference: Prior, strength: float) -> Prior:
+        """Return the prior that these sums ask for, with the reference worth ``strength`` people."""
+        return Prior.from_moments(
+            reference.parameters, *self.moments(np.asarray(reference.mean), np.asarray(reference.covariance), strength)
+        )
 
 
 @dataclass(frozen=True)

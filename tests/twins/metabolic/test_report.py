@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import jax
@@ -20,11 +21,12 @@ from gemel.engine.infer.base import Inference
 from gemel.engine.infer.laplace import Laplace as LaplaceMethod
 from gemel.engine.model import Domain
 from gemel.engine.posterior import Laplace
+from gemel.engine.prior import Prior
 from gemel.engine.recommend import Abstained, Choice
 from gemel.engine.scoring import score
 from gemel.engine.status import Status
 from gemel.engine.stream import EnsembleFilter
-from gemel.engine.twin import Twin
+from gemel.engine.twin import Twin, with_prior
 from gemel.evidence.alarms import AlarmCurve
 from gemel.evidence.validation import Row, Validation
 from gemel.twins.metabolic import metrics, report
@@ -273,6 +275,22 @@ def test_prior_dominated_parameters_are_marked(twin):
     assert [state[n] for n in names] == ["informed by data"] * 6 + ["prior-dominated"] * (len(names) - 6)
     assert [p.note for p in figure.panels] == [""] * 6 + ["prior-dominated"] * (len(names) - 6)
     np.testing.assert_allclose(table.columns[2].values.numpy(), [0.35] * 6 + [0.97] * (len(names) - 6), atol=1e-9)
+
+
+def test_marks_and_sources_are_those_of_the_prior_that_was_used(twin):
+    """Under a population's own prior, narrower than the room's, the same posterior has taught less, and the source is not the room's."""
+    prior = twin.model.prior
+    narrow = Prior(prior.parameters, prior.mean, prior.cholesky * 0.4)
+    mine = replace(twin, model=with_prior(twin.model, narrow), extra={"prior": "hierarchical, fitted on 9 other people"})
+    _, before = report.learnt_sections(twin, standing={"status": "current", "lineage": "x"})
+    figure, table = report.learnt_sections(mine, standing={"status": "current", "lineage": "x"})
+    assert table.columns[3].values == ("prior-dominated",) * prior.size  # 0.35 / 0.4 and more
+    assert all(p.note == "prior-dominated" for p in figure.panels)
+    np.testing.assert_allclose(
+        table.columns[2].values.numpy(), np.round(before.columns[2].values.numpy() / 0.4, 2), atol=0.011
+    )  # both rounded to 0.01
+    assert set(table.columns[4].values) == {"hierarchical, fitted on 9 other people"}
+    assert before.columns[4].values[0] == prior.parameters[0].source
 
 
 def test_metrics_with_targets_agree_with_the_summary(record):

@@ -128,7 +128,7 @@ class Laplace(AbstractMethod):
     Parameters
     ----------
     starts : optimisations per patient: the prior mean (of least-squares targets) and prior draws.
-    draws : importance draws for the Pareto k and the evidence.
+    draws : importance draws for the Pareto k and the evidence; 0 leaves that check out (of inner steps, whose result nobody reads).
     halving : every start gets eight iterations, then the best quarter goes on to convergence.
     hessian : ``"exact"`` by automatic differentiation, or ``"gauss-newton"`` (least-squares targets only): cheaper, named in the validity.
     resample : return the importance-weighted draws instead of the Gaussian.
@@ -168,14 +168,16 @@ class Laplace(AbstractMethod):
         return self.run_batch(lanes.stack([target]), keys=key[None], progress=progress)[0]
 
     def run_batch(
-        self, targets: AbstractTarget | Sequence[AbstractTarget], *, keys: PRNGKeyArray, progress: Progress | None = None
-    ) -> list[Inference]:
+        self, targets: AbstractTarget | Sequence[AbstractTarget], *, keys: PRNGKeyArray, starts: np.ndarray | None = None,
+        progress: Progress | None = None,
+    ) -> list[Inference]:  # fmt: skip
         """Infer the posteriors of many targets of one model and bucket with the same few programs.
 
         Parameters
         ----------
         targets : a target whose arrays have a leading patient axis (see ``lanes.stack``), or a sequence of targets.
         keys : one key per patient; a patient's result does not depend on who else is in the batch.
+        starts : (patient, start, parameter), where to begin instead of at prior draws: modes found before, under a slightly other prior.
         progress : told how many starts have finished.
 
         Returns
@@ -198,7 +200,7 @@ class Laplace(AbstractMethod):
             _least_squares_step if squares else _general_step,
             method.init,
             targets,
-            self._starts(targets, keys),
+            self._starts(targets, keys) if starts is None else np.asarray(starts, float),
             iterations=self.iterations,
             halving=self.halving,
             sizes=self.lanes,
@@ -218,7 +220,7 @@ class Laplace(AbstractMethod):
                 status = Status.NOT_POSITIVE_DEFINITE
             elif not decrement[i] <= _LOOSE:
                 status = Status.NOT_CONVERGED
-            elif not k[i] <= PSIS_LIMIT:
+            elif self.draws and not k[i] <= PSIS_LIMIT:
                 status = Status.PSIS_TOO_HEAVY
             elif others[i].size:
                 status = Status.SEVERAL_MODES
@@ -287,6 +289,9 @@ class Laplace(AbstractMethod):
     def _weigh(self, targets: AbstractTarget, keys: PRNGKeyArray, mode: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, ...]:
         """Draw from each Gaussian; return draws, smoothed log-weights, Pareto k, log evidence and how many densities were not finite."""
         patients, n = mode.shape
+        if not self.draws:
+            nothing = np.full(patients, np.nan)
+            return np.zeros((patients, 0, n)), np.zeros((patients, 0)), nothing, nothing.copy(), np.zeros(patients, int)
         data = np.asarray(jax.random.key_data(jax.vmap(lambda k: stream(k, "importance"))(keys)))
         white = lanes.chunked(_normals, (data, np.zeros((patients, self.draws, n))), self._together(patients))
         draws = mode[:, None] + np.einsum("pij,pdj->pdi", factor, white)

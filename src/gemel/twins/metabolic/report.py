@@ -195,10 +195,11 @@ def learnt_sections(twin: Twin, *, standing: Mapping[str, Any]) -> tuple[Any, ..
     )  # fmt: skip
     p = prior.parameters
     state = ["prior-dominated" if x.name in dominated else "informed by data" for x in p]
+    own = twin.extra.get("prior")  # of a twin under another prior than the room's: where it is from
     table = Table.of(
         ("parameter", None, [x.name for x in p]), ("what it is", None, [x.meaning for x in p]),
         ("SD ratio", "1", np.round([ratio.get(x.name, 0.0) for x in p], 2)), ("state", None, state),
-        ("prior from", None, [x.source for x in p]), title="Parameters",
+        ("prior from", None, [own or x.source for x in p]), title="Parameters",
         note=f"SD ratio: posterior over prior, unconstrained; {len(dominated)} of {len(p)} are prior-dominated (above 0.8)",
     )  # fmt: skip
     return figure, table
