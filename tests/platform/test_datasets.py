@@ -15,6 +15,7 @@ from gemel.interop.wearables import FORMATS
 from gemel.platform import datasets
 
 SPDX = {
+    "Apache-2.0",
     "MIT",
     "CC-BY-4.0",
     "CC-BY-SA-4.0",
