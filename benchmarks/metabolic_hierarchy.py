@@ -271,9 +271,8 @@ def show_replayed(name: str, told: dict[str, Any]) -> float:
         f"{p} {s:+.2f} / {w:.2f}" for p, s, w in zip(told["parameters"], told["shift"], told["spread"], strict=True)))  # fmt: skip
     a, b = told["arms"]["room"], told["arms"]["hierarchical"]
     used = [i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x and y and "day" in x and "day" in y]
-    print(
-        f"usable by their gates: room {sum(a[i]['usable'] for i in used)}, hierarchical {sum(b[i]['usable'] for i in used)} of {len(used)} with a day after"
-    )
+    second = [sum(x[i]["method"] != "adaptive" for i in used) for x in (a, b)]
+    print(f"{len(used)} recordings have a day after; by the second rung (ensemble smoother): room {second[0]}, hierarchical {second[1]}")
     people = sorted({told["names"][i] for i in used})
     cluster = np.array([people.index(told["names"][i]) for i in used])
     ratio = np.nan

@@ -286,7 +286,8 @@ def _many(
         rows = [(r["patient"], "failed" if r["error"] else "was there" if r["skipped"] else "calibrated", r["status"] or "-") for r in told]
         print_table(f"{work.room.id}: {len(told) - len(failed)} of {len(told)} people", ("person", "twin", "status"), rows)
         if group is not None:
-            echo(f"prior of {group.told['people']} people, in {group.told['rounds']} rounds; each person's own is of the others")
+            moved = f"the last of {group.told['rounds']} rounds moved it by {group.told['change']:.2g} of the room's SD"
+            echo(f"prior of {group.told['people']} people ({moved}); each person's own is of the others")
         files = (folder, forecast_ if futures else None, save_prior)
         echo("written: " + ", ".join(str(file) for file in files if file is not None))
     return 1 if failed else 0
