@@ -23,6 +23,7 @@ SPDX = {
     "LicenseRef-OhioT1DM",
     "CC0-1.0",
     "BSD-3-Clause",
+    "GPL-2.0-only",
     "GPL-2.0-or-later",
     "public domain (17 USC 105)",
 }

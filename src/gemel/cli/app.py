@@ -45,6 +45,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "serve": ("keep:serve", "Show a status page on this machine: no patient values."),
         "worker": ("keep:worker", "Keep a process ready, so that the next command does not pay the start."),
     },
+    "Many": {
+        "trial": ("trial:trial", "Size and analyse a randomised trial, with a prognosis as covariate."),
+    },
     "Trust": {
         "evidence": ("evidence:evidence", "Measure how far to trust a twin, and write its dossier."),
         "conformance": ("evidence:conformance", "Say whether it is a twin, row by row, from stored runs."),

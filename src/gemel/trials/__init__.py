@@ -1,1 +1,31 @@
-"""Many patients: designs, analyses, virtual cohorts. Its first part is the simulator of trials (:mod:`gemel.trials.simulate`)."""
+"""Many patients: what a trial asks, how many patients it needs, how it is analysed; and the simulator of trials (:mod:`gemel.trials.simulate`)."""
+
+from gemel.trials.adjust.base import Result
+from gemel.trials.analysis import analyse
+from gemel.trials.data import TrialData, columns_of, trial_data
+from gemel.trials.design.boundary import Boundary, boundary
+from gemel.trials.design.spending import Spending
+from gemel.trials.estimand import Estimand, IntercurrentEvent, Strategy, Summary
+from gemel.trials.prognosis import Prognosis, PrognosisBundle, calibrate
+from gemel.trials.sizing import Assumptions, Size, size
+
+__all__ = [
+    "Assumptions",
+    "Boundary",
+    "Estimand",
+    "IntercurrentEvent",
+    "Prognosis",
+    "PrognosisBundle",
+    "Result",
+    "Size",
+    "Spending",
+    "Strategy",
+    "Summary",
+    "TrialData",
+    "analyse",
+    "boundary",
+    "calibrate",
+    "columns_of",
+    "size",
+    "trial_data",
+]

@@ -1,0 +1,119 @@
+"""What the commands of ``gemel trial`` share: their design file, a locked prognosis, the file that is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from gemel.cli.options import FilePath, as_json, common, existing
+from gemel.cli.output import atomic_write, plain
+
+if TYPE_CHECKING:
+    from gemel.trials.prognosis import PrognosisBundle
+
+__all__ = ["Names", "Pair", "read_bundle", "shared", "write_told"]
+
+FILES = ("data", "prognosis", "history")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Names(click.ParamType):
+    """Names of columns with commas in between."""
+
+    name = "columns"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the names."""
+        parts = value if isinstance(value, (tuple, list)) else str(value).split(",")
+        found = tuple(str(part).strip() for part in parts if str(part).strip())
+        if not found and value:
+            self.fail("no column is named", param, ctx)
+        return found
+
+
+class Pair(click.ParamType):
+    """NAME=VALUE."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Return name and value."""
+        if isinstance(value, tuple):
+            return value
+        name, mark, said = str(value).partition("=")
+        if not (name.strip() and mark and said.strip()):
+            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+        return name.strip(), said.strip()
+
+
+def _design(ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
+    """Read a design file: its tables hold what the flags say; a flag on the command line wins."""
+    if path is None:
+        return None
+    import tomllib
+
+    from gemel.core.errors import FormatError
+
+    try:
+        told = tomllib.loads(existing(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError("the design file cannot be read", seen=f"{path}: {error}", expected="TOML in UTF-8") from error
+    tables = {"size", "analyse", "estimand"}
+    ours = dict(told.get(str(ctx.info_name), {}))
+    known = {p.name for p in ctx.command.params}
+    wrong = [*(set(told) - tables), *(set(ours) - known)]
+    if wrong:
+        raise FormatError(
+            "the design file says what nobody reads",
+            seen=sorted(wrong),
+            expected=f"tables {sorted(tables)}; {sorted(k for k in known if k)}",
+        )
+    for name in FILES:
+        if name in ours:
+            ours[name] = str(path.parent / ours[name])
+    ctx.default_map = ours
+    ctx.meta["estimand"] = told.get("estimand", {})
+    return path
+
+
+def shared(function: F) -> F:
+    """Add ``--design``, ``--prognosis``, ``-o``, ``--json`` and what all commands have."""
+    for option in (
+        click.option("--design", type=FilePath, is_eager=True, expose_value=False, callback=_design, help="A TOML file with tables [size], [analyse], [estimand]; flags win over it."),
+        click.option("--prognosis", type=FilePath, help="A locked prognosis, made by gemel trial size --history --lock."),
+        click.option("-o", "--output", type=FilePath, help="A file for the result as JSON, with its lineage."),
+        as_json,
+        common,
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def read_bundle(path: Path | None) -> PrognosisBundle | None:
+    """Return the locked prognosis in a file, its hash checked; none when there is no path."""
+    if path is None:
+        return None
+    from pydantic import ValidationError
+
+    from gemel.core.errors import FormatError
+    from gemel.trials.prognosis import PrognosisBundle
+
+    try:
+        bundle = PrognosisBundle.model_validate_json(existing(path).read_bytes())
+    except ValidationError as error:
+        raise FormatError(
+            "no locked prognosis is in this file", seen=f"{path}: {error.error_count()} things wrong", expected="what --lock wrote"
+        ) from error
+    bundle.check()
+    return bundle
+
+
+def write_told(path: Path | None, told: dict[str, Any]) -> None:
+    """Write what was told as JSON, when a file was named."""
+    if path:
+        atomic_write(path, (json.dumps(plain(told), indent=1, ensure_ascii=False) + "\n").encode())

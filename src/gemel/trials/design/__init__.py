@@ -1,0 +1,1 @@
+"""Designs with looks before the end: boundaries and how the error is spent."""
