@@ -115,9 +115,9 @@ def made(
     Raises
     ------
     EvidenceError
-        When either is not a finite number, or there is no variance at all.
+        When either is not a finite number, or there is no variance beyond rounding.
     """
-    if not (math.isfinite(estimate) and math.isfinite(standard_error) and standard_error > 0):
+    if not (math.isfinite(estimate) and math.isfinite(standard_error) and standard_error > 1e-12 * abs(estimate)):
         raise EvidenceError(
             "the analysis gave no usable number",
             seen=f"{estimate} with standard error {standard_error}",
