@@ -151,6 +151,22 @@ def test_a_singular_covariance_is_no_result():
         analyse(columns, visits, "y ~ base + arm")
 
 
+@pytest.mark.parametrize("structure", ["sp_exp", "sp_gau"])
+def test_a_spatial_range_of_zero_is_no_result_and_a_small_one_is(structure):
+    rng = np.random.default_rng(5)
+    n, m = 80, 6
+
+    def drawn(rho):
+        y = rng.normal(size=(n, m)) @ np.linalg.cholesky(rho ** np.abs(np.subtract.outer(range(m), range(m)))).T
+        return {"id": np.repeat(np.arange(n), m), "day": np.tile(np.arange(m), n), "y": y.ravel()}
+
+    with pytest.raises(InferenceError, match=f"{structure}: range at zero"):
+        mmrm(drawn(-0.4), "y ~ day", subject="id", visit="day", covariance=structure, coordinates="day")
+    found = mmrm(drawn(0.3), "y ~ day", subject="id", visit="day", covariance=structure, coordinates="day")
+    assert 0.6 < found.parameters["range"] < 1.1  # exp(-1 / r) = 0.3 at 0.83, exp(-1 / r^2) = 0.3 at 0.91
+    assert found.parameters["variance"] == pytest.approx(1.0, abs=0.2)  # its standard error is 0.07
+
+
 def test_group_covariances_are_those_of_each_group_alone():
     columns, visits = table(missing=0.15)
     both = analyse(columns, visits, "y ~ arm*visit", group="arm")

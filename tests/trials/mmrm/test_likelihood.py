@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from gemel.trials.mmrm.covariance import STRUCTURES
 from gemel.trials.mmrm.data import arrange
@@ -186,3 +187,22 @@ def test_a_variance_that_is_not_positive_is_outside_the_range(name):
     theta = structure.start(np.eye(3), places)
     theta[0] = -1.0
     assert structure.build(theta, 3, places) is None
+
+
+@pytest.mark.parametrize("structure", ["toep", "ad", "sp_gau"])
+def test_a_dense_search_from_elsewhere_ends_at_the_same_optimum(structure):
+    likelihood = Likelihood(arranged(structure), STRUCTURES[structure])
+    optimum = maximise(likelihood, likelihood.start())
+    assert optimum.status == "converged"
+
+    def value(theta):
+        try:
+            x, y, v = dense(structure, theta)
+            np.linalg.cholesky(v)
+            return dense_value(x, y, v, True)
+        except (np.linalg.LinAlgError, AttributeError):  # not positive definite, or outside the range
+            return 1e6
+
+    best = minimize(value, optimum.evaluation.theta * 1.1, method="BFGS", options={"maxiter": 30})
+    assert optimum.evaluation.value <= best.fun + 1e-9
+    assert optimum.evaluation.value == pytest.approx(best.fun, abs=1e-5)  # its gradient is a one-sided difference

@@ -16,6 +16,12 @@ NEAR = 5.0
 CLOSE = 1e-10
 """Predicted decrease of -2 log likelihood, times two, at which the search ends: parameters then move by 1e-5 of their standard errors."""
 
+SINGULAR = 1e-7
+"""Smallest eigenvalue of a correlation matrix below which an optimum is no result."""
+
+FLAT = 1e-6
+"""Largest spatial correlation below which the range is zero, where the likelihood is flat and says nothing of it."""
+
 
 @dataclass(frozen=True)
 class Optimum:
@@ -24,7 +30,7 @@ class Optimum:
     Parameters
     ----------
     status : ``converged``, or why not: ``iterations exhausted``, ``no descent``, ``start not positive definite``,
-        ``information not positive definite``, ``covariance singular``.
+        ``information not positive definite``, ``covariance singular``, ``range at zero`` (a spatial structure without positive correlation).
     iterations : steps taken. ``decrement`` : ``g' H^-1 g`` at the end, how much -2 log likelihood could still fall, times two.
     """
 
@@ -45,20 +51,36 @@ def _direction(information: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarra
     return -np.linalg.solve(root.T, half) / scale, float(half @ half)
 
 
-def _ended(likelihood: Likelihood, at: Evaluation, slopes: Derivatives) -> str:
-    """Return whether what was found is an optimum inside the parameters' range."""
+def _edges(likelihood: Likelihood, at: Evaluation) -> tuple[float, float]:
+    """Return the smallest eigenvalue of any correlation matrix, zero at the edge of what is a covariance, and its largest correlation."""
+    least, most = 1.0, 0.0
     for shape, stratum in zip(at.shapes, likelihood.data.strata, strict=True):
         size = np.sqrt(np.diag(shape.value))
         correlation = shape.value / np.outer(size, size)
         if likelihood.structure.needs_coordinates:  # a visit that was not observed may have no place of its own
             seen = stratum.observed[:, :, None] & stratum.observed[:, None, :]
             correlation = np.where(seen, correlation, np.eye(likelihood.visits))
-        if np.linalg.eigvalsh(correlation).min() < 1e-7:
-            return "covariance singular"
+        least = min(least, float(np.linalg.eigvalsh(correlation).min()))
+        most = max(most, float(np.abs(correlation - np.eye(likelihood.visits)).max()))
+    return least, most
+
+
+def _ended(likelihood: Likelihood, at: Evaluation, slopes: Derivatives) -> str:
+    """Return whether what was found is an optimum inside the parameters' range."""
+    least, most = _edges(likelihood, at)
+    if least < SINGULAR:
+        return "covariance singular"
+    if likelihood.structure.needs_coordinates and most < FLAT:
+        return "range at zero"
     scale = np.sqrt(np.maximum(np.diag(slopes.observed), 1e-300))
     if np.linalg.eigvalsh(slopes.observed / np.outer(scale, scale))[0] < 1e-10:
         return "information not positive definite"
     return "converged"
+
+
+def _stuck(likelihood: Likelihood, at: Evaluation, status: str) -> str:
+    """Return why a search ended without an optimum: on the way to a singular covariance, or as said."""
+    return "covariance singular" if _edges(likelihood, at)[0] < 1e-4 else status
 
 
 def maximise(likelihood: Likelihood, start: Float[np.ndarray, " parameter"], *, iterations: int = 100) -> Optimum:
@@ -78,7 +100,7 @@ def maximise(likelihood: Likelihood, start: Float[np.ndarray, " parameter"], *, 
         if left <= CLOSE:
             return Optimum(_ended(likelihood, at, slopes), iteration, left, at, slopes)
         if newton is None and scoring is not None and scoring[1] <= CLOSE:
-            return Optimum("information not positive definite", iteration, scoring[1], at, slopes)
+            return Optimum(_stuck(likelihood, at, "information not positive definite"), iteration, scoring[1], at, slopes)
         if iteration == iterations:
             break
         choices = [step for step in (newton, scoring) if step]
@@ -87,15 +109,19 @@ def maximise(likelihood: Likelihood, start: Float[np.ndarray, " parameter"], *, 
         better = None
         for step, gain in choices:
             size = 1.0
+            if likelihood.structure.needs_coordinates:  # a range of nearly zero is flat: no step may leap there
+                size = 1 / max(1.0, float((-step / at.theta).max()) * 1.5)
+            whole = size
             while size > 1e-8:
                 tried = likelihood.evaluate(at.theta + size * step)
                 if tried is not None and tried.value <= at.value + 1e-12 * abs(at.value):
                     better = tried
                     break
                 size /= 2
-            if better is not None and (at.value - better.value > 1e-4 * size * gain or size == 1.0):
+            if better is not None and (at.value - better.value > 1e-4 * size * gain or size == whole):
                 break
         if better is None:
-            return Optimum("no descent" if choices else "information not positive definite", iteration, left, at, slopes)
+            status = "no descent" if choices else "information not positive definite"
+            return Optimum(_stuck(likelihood, at, status), iteration, left, at, slopes)
         at, slopes = better, likelihood.derivatives(better)
-    return Optimum("iterations exhausted", iterations, left, at, slopes)
+    return Optimum(_stuck(likelihood, at, "iterations exhausted"), iterations, left, at, slopes)
