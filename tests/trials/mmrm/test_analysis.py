@@ -292,3 +292,15 @@ def test_names_with_spaces_stand_between_backticks_and_numbers_may_be_factors():
 def test_an_analysis_loads_neither_jax_nor_pandas():
     code = "import sys, json, gemel.trials.mmrm; print(json.dumps([n for n in ('jax', 'pandas', 'scipy.stats', 'equinox') if n in sys.modules]))"
     assert json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) == []
+
+
+def test_columns_of_objects_are_what_their_values_are():
+    columns, visits = table()
+    objects = {name: values.astype(object) for name, values in columns.items()}
+    objects["y"] = np.array([None if v != v else v for v in columns["y"].tolist()], object)
+    np.testing.assert_array_equal(analyse(objects, visits).estimate, analyse(columns, visits).estimate)
+    for name in ("id", "visit", "arm"):
+        holed = {**objects, "y": np.nan_to_num(columns["y"]), name: objects[name].copy()}
+        holed[name][4] = None
+        with pytest.raises(DataError, match=f"'{name}' is missing where the response is not"):
+            analyse(holed, visits, "y ~ base", group="arm")

@@ -15,7 +15,7 @@ from gemel.trials.mmrm.contrasts import Basis, contrast
 from gemel.trials.mmrm.covariance import STRUCTURES, AbstractStructure
 from gemel.trials.mmrm.data import RepeatedMeasures, arrange, visit_levels
 from gemel.trials.mmrm.degrees import DegreesOfFreedom, precision
-from gemel.trials.mmrm.formula import design, parse
+from gemel.trials.mmrm.formula import design, is_missing, parse, plain
 from gemel.trials.mmrm.likelihood import Likelihood
 from gemel.trials.mmrm.result import Attempt, MMRMResult
 from gemel.trials.mmrm.scoring import Optimum, maximise
@@ -31,7 +31,7 @@ StandardErrors = Literal["model", "empirical", "jackknife"]
 def _column(columns: Mapping[str, Any], name: str) -> np.ndarray:
     if name not in columns:
         raise DataError("a column is not there", seen=repr(name), expected=f"one of {sorted(columns)}")
-    return np.asarray(columns[name])
+    return plain(columns[name])
 
 
 def _structure(name: str) -> AbstractStructure:
@@ -142,6 +142,9 @@ def mmrm(
     for name in dict.fromkeys((*model.variables, *columns_of(coordinates), *([group] if group else []), subject, visit)):
         if len(_column(columns, name)) != len(response):
             raise DataError("columns differ in length", seen=f"{name!r}: {len(columns[name])}, {model.response!r}: {len(response)}")
+    for name, values in ((subject, people), (visit, when), (group, None if group is None else _column(columns, group))):
+        if values is not None and is_missing(values)[used].any():
+            raise DataError(f"column {name!r} is missing where the response is not", seen=f"{int(is_missing(values)[used].sum())} rows")
     order = visit_levels(when[used] if visits is not None else when, visits)
     known = dict(levels or {})
     if visit in model.variables:

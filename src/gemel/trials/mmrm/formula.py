@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from gemel.core.errors import DataError, ModelError
 
-__all__ = ["Design", "Formula", "design", "parse"]
+__all__ = ["Design", "Formula", "design", "is_missing", "parse", "plain"]
 
 Coding = Literal["reference", "sum"]
 _NAME = re.compile(r"`([^`]+)`|([A-Za-z_.][\w.]*)")
@@ -161,7 +161,7 @@ class Design:
         """
         found = {}
         for name in self.formula.variables:
-            values = np.asarray(columns[name])[rows]
+            values = plain(columns[name])[rows]
             if name not in self.levels:
                 numbers = values.astype(float)
                 _refuse_missing(name, ~np.isfinite(numbers), len(numbers))
@@ -213,7 +213,18 @@ def _refuse_missing(name: str, missing: np.ndarray, n: int) -> None:
         )
 
 
-def _is_missing(values: np.ndarray) -> np.ndarray:
+def plain(values: Any) -> np.ndarray:
+    """Return a column as an array; one of Python objects that are all numbers or None becomes numbers, None among them NaN."""
+    found = np.asarray(values)
+    if found.dtype.kind == "O" and all(
+        v is None or (isinstance(v, (int, float, np.number)) and not isinstance(v, bool)) for v in found.tolist()
+    ):
+        return found.astype(float)
+    return found
+
+
+def is_missing(values: np.ndarray) -> np.ndarray:
+    """Return where a column has NaN or None."""
     if values.dtype.kind == "f":
         return np.isnan(values)
     if values.dtype.kind == "O":
@@ -238,8 +249,8 @@ def design(
     for name in formula.variables:
         if name not in columns:
             raise DataError("a column named in the formula is not there", seen=repr(name), expected=f"one of {sorted(columns)}")
-        values = np.asarray(columns[name])[rows]
-        _refuse_missing(name, _is_missing(values), len(values))
+        values = plain(columns[name])[rows]
+        _refuse_missing(name, is_missing(values), len(values))
         if name in levels:
             found[name] = tuple(levels[name])
         elif values.dtype.kind in "USObT":
