@@ -19,6 +19,8 @@ def test_columns_become_an_immutable_view():
     assert data.shares.sum() == pytest.approx(1)
     with pytest.raises(AttributeError):
         data.arm = None  # type: ignore[misc]
+    with pytest.raises(ValueError, match="read-only"):
+        data.outcome[0] = 7.0
 
 
 def test_the_order_of_rows_is_not_part_of_the_trial():

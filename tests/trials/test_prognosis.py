@@ -39,8 +39,16 @@ def test_what_it_is_worth_is_measured_on_people_it_has_not_seen(history, bundle)
     assert bundle.calibration[1] == pytest.approx(1.0, abs=0.2)
     useless = calibrate(history, outcome="y", inputs=("noise",))
     assert useless.r_squared < 0.03
-    assert r_squared_interval(-0.3, 100)[0] == 0
+    low, high = r_squared_interval(-0.3, 100)
+    assert low == 0 < high
     assert set(useless.candidates) == {"ridge", "spline"}
+
+
+def test_a_rule_that_knows_only_the_mean_is_worth_nothing():
+    """Rows against the mean of all others: prediction and outcome of a fold run against each other, which is no correlation."""
+    for seed in range(20):
+        useless = calibrate(simulated(60, seed=seed), outcome="y", inputs=("noise",), learners=("ridge",))
+        assert abs(useless.correlation) < 0.45  # 3.4 SE of 60; without the folds' means it falls to -0.6
 
 
 def test_intervals_of_r_squared_cover():

@@ -59,6 +59,10 @@ class TrialData:
     unblinded: str = ""
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for array in (self.arm, self.outcome, self.covariates, *self.strata.values()):
+            array.setflags(write=False)
+
     @property
     def n(self) -> int:
         """Subjects that are analysed."""

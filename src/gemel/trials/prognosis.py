@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import special
 
@@ -114,13 +114,12 @@ def _input(name: str, values: Sequence[object], is_category: bool, missing: str)
 
 
 def r_squared_interval(correlation: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Return an interval of R² from Fisher's z of the correlation; a correlation that may be negative begins at nothing."""
+    """Return an interval of R² from Fisher's z of the correlation; it begins at nothing where the correlation may be negative, and never ends there."""
     if n <= 4:
         return 0.0, 1.0
     half = special.ndtri(0.5 + level / 2) / math.sqrt(n - 3)
     z = math.atanh(max(min(correlation, 1 - 1e-12), -1 + 1e-12))
-    low, high = (max(math.tanh(v), 0.0) ** 2 for v in (z - half, z + half))
-    return low, high
+    return max(math.tanh(z - half), 0.0) ** 2, math.tanh(max(z, 0.0) + half) ** 2
 
 
 class PrognosisBundle(BaseModel):
@@ -204,6 +203,7 @@ class Prognosis:
     rule: Rule
     predicted: Float[np.ndarray, " row"]
     observed: Float[np.ndarray, " row"]
+    fold: Int[np.ndarray, " row"]
     candidates: Mapping[str, float]
     n: int
     missing: str
@@ -212,8 +212,15 @@ class Prognosis:
 
     @property
     def correlation(self) -> float:
-        """Of cross-validated prediction and outcome."""
-        return float(np.corrcoef(self.predicted, self.observed)[0, 1]) if np.ptp(self.predicted) > 0 else 0.0
+        """Of cross-validated prediction and outcome, around the means of their folds: a rule that knows the mean only runs against the fold it left out."""
+        p, y = self._around()
+        bottom = math.sqrt(float(p @ p) * float(y @ y))
+        return float(p @ y) / bottom if p @ p > 1e-18 * (self.predicted @ self.predicted) else 0.0
+
+    def _around(self) -> tuple[np.ndarray, np.ndarray]:
+        counts = np.maximum(np.bincount(self.fold), 1)
+        p, y = (v - (np.bincount(self.fold, v) / counts)[self.fold] for v in (self.predicted, self.observed))
+        return p, y
 
     @property
     def r_squared(self) -> float:
@@ -239,8 +246,8 @@ class Prognosis:
                 expected=sorted(LEARNERS),
                 fix="take ridge or spline, or AIPW",
             )
-        variance = float(np.var(self.predicted))
-        slope = float(np.cov(self.predicted, self.observed)[0, 1] / np.var(self.predicted, ddof=1)) if variance > 0 else 0.0
+        p, y = self._around()
+        slope = float(p @ y / (p @ p)) if self.correlation != 0 else 0.0
         bundle = PrognosisBundle(
             name=name,
             outcome=self.outcome,
@@ -256,7 +263,7 @@ class Prognosis:
             sd=float(np.std(self.observed, ddof=1)),
             correlation=self.correlation,
             r_squared=self.r_squared,
-            r_squared_interval=r_squared_interval(self.correlation, self.n),
+            r_squared_interval=r_squared_interval(self.correlation, self.n - int(self.fold.max())),
             calibration=(float(self.observed.mean() - slope * self.predicted.mean()), slope),
             missing=self.missing,
             seed=self.seed,
@@ -350,6 +357,7 @@ def calibrate(
         rule=learner.calibrate(x, y),
         predicted=predicted,
         observed=y,
+        fold=fold,
         candidates={c.name: loss for c, loss in zip(chosen, everything, strict=True)},
         n=len(people),
         missing=missing,

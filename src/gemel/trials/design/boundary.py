@@ -66,7 +66,11 @@ class Boundary:
 def _fractions(fractions: Sequence[float]) -> np.ndarray:
     t = np.asarray(fractions, float)
     if t.ndim != 1 or not 1 <= len(t) <= 50 or not np.isfinite(t).all() or t[0] <= 0 or (np.diff(t) < 1e-3).any() or abs(t[-1] - 1) > 1e-9:
-        raise DataError("information fractions are not usable", seen=list(map(float, t.ravel())), expected="rising to 1 by 0.001 or more, such as 0.5, 1")
+        raise DataError(
+            "information fractions are not usable",
+            seen=list(map(float, t.ravel())),
+            expected="rising to 1 by 0.001 or more, such as 0.5, 1",
+        )
     return t
 
 
