@@ -9,7 +9,16 @@ from scipy import stats
 
 import gemel
 from gemel.core.errors import ModelError
-from gemel.evidence.calibration import Calibration, chi_square, coverage, ecdf_p_value, holm, sbc, uniformity
+from gemel.evidence.calibration import (
+    Calibration,
+    chi_square,
+    coverage,
+    distance_from_centre,
+    ecdf_p_value,
+    holm,
+    sbc,
+    uniformity,
+)
 
 
 def ranks(scale: float, shift: float, n: int, rng, draws: int = 99) -> np.ndarray:
@@ -83,3 +92,21 @@ def test_the_truth_of_every_parameter_is_needed():
 
     with pytest.raises(ModelError, match="truth of every parameter"):
         sbc(replace(room, simulate_record=person), 2, key=jax.random.key(0))
+
+
+def test_the_distance_from_the_centre_does_not_flatter_few_draws():
+    """An exact posterior known by 80 draws in 15 dimensions: its own covariance would put the truth too far out; standard deviations do not."""
+    rng = np.random.default_rng(0)
+    ranks = {"all correlations": [], "standard deviations": []}
+    for _ in range(400):
+        z = rng.normal(size=(81, 15))  # the truth first, then draws of the very same law
+        mean, covariance = z[1:].mean(axis=0), np.cov(z[1:], rowvar=False)
+        white = np.linalg.solve(np.linalg.cholesky(covariance), (z - mean).T)
+        for name, distance in (
+            ("all correlations", np.square(white).sum(axis=0)),
+            ("standard deviations", distance_from_centre(z, mean, covariance)),
+        ):
+            ranks[name].append(int((distance[1:] < distance[0]).sum()))
+    assert chi_square(np.array(ranks["all correlations"]), 80) < 1e-6
+    assert np.mean(np.array(ranks["standard deviations"]) / 80) < np.mean(np.array(ranks["all correlations"]) / 80) - 0.08
+    assert chi_square(np.array(ranks["standard deviations"]), 80) > 1e-3
