@@ -304,3 +304,10 @@ def test_columns_of_objects_are_what_their_values_are():
         holed[name][4] = None
         with pytest.raises(DataError, match=f"'{name}' is missing where the response is not"):
             analyse(holed, visits, "y ~ base", group="arm")
+
+
+def test_an_analysis_that_would_not_fit_into_memory_is_refused(monkeypatch):
+    columns, visits = table()
+    monkeypatch.setattr("gemel.trials.mmrm.data.MOST_BYTES", 1000)
+    with pytest.raises(DataError, match="patterns of missingness need"):
+        analyse(columns, visits)

@@ -17,6 +17,9 @@ from gemel.core.errors import DataError, ModelError
 
 __all__ = ["RepeatedMeasures", "Stratum", "arrange", "visit_levels"]
 
+MOST_BYTES = 4_000_000_000
+"""Memory that the sums of products of one stratum may take."""
+
 
 @dataclass(frozen=True)
 class Stratum:
@@ -166,6 +169,16 @@ def _codes(labels: Sequence[Any], values: np.ndarray) -> np.ndarray:
     return np.array([known[value] for value in values.tolist()], int)
 
 
+def _refuse_size(rows: int, packed: int, patterns: int) -> None:
+    if rows * packed * 8 > MOST_BYTES:
+        raise DataError(
+            "the sums of products of all patterns do not fit",
+            seen=f"{patterns} patterns of missingness need {rows * packed * 8 / 1e9:.1f} GB",
+            expected=f"{MOST_BYTES / 1e9:.0f} GB or less: patterns times pairs of visits times pairs of coefficients",
+            fix="take fewer coefficients (sites in groups, fewer products with the visit) or fewer visits",
+        )
+
+
 def _strata(
     z: np.ndarray, observed: np.ndarray, group_of: np.ndarray, coordinates: np.ndarray | None
 ) -> tuple[tuple[Stratum, ...], np.ndarray, np.ndarray]:
@@ -182,17 +195,18 @@ def _strata(
         patterns, pattern = np.unique(observed[members], axis=0, return_inverse=True)
         pattern = pattern.ravel()
         stratum_of[members], pattern_of[members] = s, pattern
-        rows, moments = [], []
-        for k, visible in enumerate(patterns):
-            at = np.flatnonzero(visible)
+        pairs = [np.triu_indices(int(visible.sum())) for visible in patterns]
+        ends = np.cumsum([0, *(len(a) for a, _ in pairs)])
+        _refuse_size(int(ends[-1]), len(upper[0]), len(patterns))
+        where, moments = np.zeros((3, ends[-1]), int), np.zeros((ends[-1], len(upper[0])))
+        for k, (visible, (a, b)) in enumerate(zip(patterns, pairs, strict=True)):
+            at, own = np.flatnonzero(visible), slice(ends[k], ends[k + 1])
             block = z[members[pattern == k]][:, at]
             wide = block.reshape(len(block), -1)
             products = (wide.T @ wide).reshape(len(at), z.shape[2], len(at), z.shape[2])
-            a, b = np.triu_indices(len(at))
             pair = products[a, :, b, :]
-            moments.append(((pair + np.swapaxes(pair, 1, 2)) / 2)[:, upper[0], upper[1]])
-            rows.append(np.stack([np.full(len(a), k), at[a], at[b]]))
-        where = np.concatenate(rows, axis=1)
+            moments[own] = ((pair + np.swapaxes(pair, 1, 2)) / 2)[:, upper[0], upper[1]]
+            where[:, own] = np.full(len(a), k), at[a], at[b]
         strata.append(
             Stratum(
                 int(unique[s, 0]),
@@ -200,7 +214,7 @@ def _strata(
                 patterns,
                 np.bincount(pattern, minlength=len(patterns)),
                 (where[0], where[1], where[2]),
-                np.concatenate(moments),
+                moments,
             )
         )
     return tuple(strata), stratum_of, pattern_of

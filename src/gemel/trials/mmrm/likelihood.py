@@ -169,13 +169,13 @@ class Likelihood:
             extra = self.spread(stratum, uncertain)
             total = noise + extra if self.restricted else noise
             folded = weight @ total @ weight
-            slope = np.einsum("kab,abp->p", n * weight - folded, self.duplication)
+            slope = (n * weight - folded).sum(0)[self.pairs] * np.where(self.pairs[0] == self.pairs[1], 1.0, 2.0)
             gradient[own] += first @ slope
             if shape.second is not None:
                 observed[own, own] += shape.second[:, :, self.pairs[0], self.pairs[1]] @ slope
             observed[own, own] += first @ self._product(weight, 2 * folded - n * weight) @ first.T
             expected[own, own] += first @ self._product(weight, n * weight - 2 * weight @ extra @ weight) @ first.T
-            cross[own] += first @ self.elementary(stratum, weight)
+            cross[own] += self.crossed(stratum, weight, shape.first)
         matrices = self.unpack(cross)
         x = matrices[:, :-1, :-1]
         turned = np.einsum("ab,ibc->iac", at.inverse, x)
@@ -195,15 +195,20 @@ class Likelihood:
         found[k, a, b] = found[k, b, a] = values
         return found
 
-    def elementary(self, stratum: Stratum, weight: np.ndarray) -> Float[np.ndarray, "pair packed"]:
-        """Return ``sum_k <W_k J W_k, M_k>`` for each symmetric elementary matrix ``J``."""
+    def crossed(self, stratum: Stratum, weight: np.ndarray, first: np.ndarray) -> Float[np.ndarray, "parameter packed"]:
+        """Return ``sum_k <W_k E_i W_k, M_k>`` for each parameter."""
         k, a, b = stratum.rows
+        twice = np.where(a == b, 1.0, 2.0)
         c, d = self.pairs
+        if len(first) < len(c):
+            turned = (weight @ first[:, None] @ weight)[:, k, a, b] * twice
+            return turned @ stratum.moments
+        # as many parameters as pairs: W J W of an elementary J is a product of two columns of W
         left, right = weight[k, a], weight[k, b]
-        turned = left[:, c] * right[:, d] + left[:, d] * right[:, c]
-        turned *= np.where(c == d, 0.5, 1.0)
-        turned *= np.where(a == b, 1.0, 2.0)[:, None]
-        return turned.T @ stratum.moments
+        products = left[:, c] * right[:, d] + left[:, d] * right[:, c]
+        products *= np.where(c == d, 0.5, 1.0)
+        products *= twice[:, None]
+        return first[:, c, d] @ (products.T @ stratum.moments)
 
     def _product(self, left: np.ndarray, right: np.ndarray) -> Float[np.ndarray, "pair pair"]:
         """Return ``sum_k tr(J_p left_k J_q right_k)`` for elementary ``J``, symmetrised."""
