@@ -156,5 +156,6 @@ def test_what_cannot_be_sized_is_refused(call):
 def test_an_exact_size_knows_one_variance():
     with pytest.raises(EvidenceError, match="one standard deviation"):
         size(replace(PLAN, sd_treated=2.0), 0.4, method="exact")
-    with pytest.raises(EvidenceError, match="large enough"):
-        size(PLAN, 1e-6, method="exact")
+    for method in ("asymptotic", "exact"):
+        with pytest.raises(EvidenceError, match="large enough"):
+            size(PLAN, 1e-6, method=method)

@@ -157,11 +157,8 @@ def _print_size(found: Size, bundle: PrognosisBundle | None) -> None:
         echo(
             f"prognosis {bundle.name} ({bundle.hash[:16]}), {bundle.learner}, {bundle.n} people: cross-validated R² {bundle.r_squared:.3f} ({low:.3f} to {high:.3f})"
         )
-    interval = (
-        f" ({found.r_squared_interval[0]:.3f} to {found.r_squared_interval[1]:.3f} in the history)" if found.r_squared_interval else ""
-    )
     echo(
-        f"planned R² {found.r_squared:.3f}{interval}: the whole trial shrinks by {found.total_reduction:.1%}, or its control arm alone by {found.control_arm_reduction:.1%}"
+        f"planned R² {found.r_squared:.3f}: the whole trial shrinks by {found.total_reduction:.1%}, or its control arm alone by {found.control_arm_reduction:.1%}"
     )
     rows = [
         ("without the prognosis", f"{found.unadjusted:.1f}", "", "", ""),

@@ -25,6 +25,8 @@ from gemel.trials.prognosis import PrognosisBundle, r_squared_interval
 __all__ = ["METHODS", "analyse", "with_prognosis"]
 
 METHODS = ("unadjusted", "ancova1", "ancova2", "gcomputation", "aipw", "weighted")
+"""What :func:`analyse` can do."""
+
 SHIFT = 0.25
 """Population stability index from which a shift is called large (a convention of credit scoring, ASSUMED here)."""
 OUTSIDE = 0.05
@@ -59,7 +61,7 @@ def with_prognosis(
 
     Parameters
     ----------
-    planned_r_squared : what the trial was sized on; left out, the bundle's.
+    planned_r_squared : what the trial was sized on; left out, the trial is compared with the history.
 
     Raises
     ------
@@ -84,12 +86,22 @@ def with_prognosis(
     for name, index in moved.items():
         if index > SHIFT:
             flags.append(f"{name} has drifted from the history: population stability index {index:.2f}")
-    planned = bundle.r_squared if planned_r_squared is None else planned_r_squared
     seen = within_arm_correlation(data, values)
-    if r_squared_interval(seen, data.n - len(data.arms) + 1)[1] < planned:
-        flags.append(f"R² of the prognosis in this trial is {max(seen, 0) ** 2:.3f}, far under the {planned:.3f} that was planned")
+    if _is_under(seen, data.n - len(data.arms) + 1, bundle, planned_r_squared):
+        planned, whose = (bundle.r_squared, "its history") if planned_r_squared is None else (planned_r_squared, "the plan")
+        flags.append(
+            f"R² of the prognosis in this trial is {max(seen, 0) ** 2:.3f}, under the {planned:.3f} of {whose} by more than chance"
+        )
     note = f"prognosis {bundle.name} ({bundle.hash[:16]}), R² within arm {max(seen, 0) ** 2:.3f}"
     return data.with_covariate("prognosis", values, note=note), tuple(flags)
+
+
+def _is_under(seen: float, n: int, bundle: PrognosisBundle, planned: float | None) -> bool:
+    """Whether a correlation lies under what was planned, at 2.5 % one-sided: a plan is a number, a history an estimate of its own."""
+    if planned is not None:
+        return r_squared_interval(seen, n)[1] < planned
+    apart = math.atanh(min(max(bundle.correlation, 0.0), 1 - 1e-12)) - math.atanh(min(max(seen, -1 + 1e-12), 1 - 1e-12))
+    return apart > special.ndtri(0.975) * math.sqrt(1 / max(n - 3, 1) + 1 / max(bundle.n - 3, 1))
 
 
 def within_arm_correlation(data: TrialData, values: Float[np.ndarray, " subject"]) -> float:

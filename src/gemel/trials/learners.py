@@ -134,3 +134,4 @@ class Foreign:
 
 
 LEARNERS: dict[str, Learner] = {"ridge": Ridge(), "spline": Spline()}
+"""By the names that a design file uses."""

@@ -28,6 +28,8 @@ __all__ = [
 ]  # fmt: skip
 
 METHODS = ("asymptotic", "guenther-schouten", "exact")
+"""Normal theory, its correction for the estimated variance, and the noncentral t."""
+
 LAMBDAS, GAMMAS = (0.8, 0.9, 1.0), (1.0, 1.05, 1.1)
 LARGEST = 1e8
 
@@ -267,6 +269,10 @@ def _common(a: Assumptions, method: str) -> tuple[float, float]:
     return s0, r0
 
 
+def _too_large() -> EvidenceError:
+    return EvidenceError("no trial is large enough", seen=f"more than {LARGEST:g} patients", expected="a larger effect or a lower power")
+
+
 def _needed(curve: Callable[[float], float], power: float) -> float:
     high = 8.0
     while curve(high) < power:
@@ -374,6 +380,8 @@ def size(
     curve, needed = _ways(planned, distance, method)
     n = float(needed(power))
     plain = float(_ways(replace(planned, correlation=0.0, correlation_treated=None), distance, method)[1](power))
+    if not plain < LARGEST:
+        raise _too_large()
     reference, treated = (max(2, math.ceil(n * share - 1e-9)) for share in planned.shares)
     r_squared = planned.r_squared
     per_arm = plain / 2

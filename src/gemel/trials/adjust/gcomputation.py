@@ -51,6 +51,7 @@ class _Family:
 
 
 FAMILIES = ("gaussian", "binomial", "poisson")
+"""Families, each with its canonical link: identity, logit, log."""
 
 
 def family_of(y: Float[np.ndarray, " subject"], name: str = "auto") -> str:

@@ -19,6 +19,7 @@ from gemel.core.errors import DataError
 __all__ = ["KINDS", "Spending"]
 
 KINDS = ("obrien-fleming", "pocock", "hwang-shih-decani")
+"""Names of spending functions."""
 
 
 @dataclass(frozen=True)
