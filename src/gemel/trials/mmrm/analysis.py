@@ -139,7 +139,7 @@ def mmrm(
     if not len(used):
         raise DataError("no row has a response", seen=f"{len(response)} rows of {model.response!r}")
     people, when = _column(columns, subject), _column(columns, visit)
-    for name in dict.fromkeys((*model.variables, *columns_of(coordinates), *([group] if group else []), subject, visit)):
+    for name in dict.fromkeys((*model.variables, *_columns_of(coordinates), *([group] if group else []), subject, visit)):
         if len(_column(columns, name)) != len(response):
             raise DataError("columns differ in length", seen=f"{name!r}: {len(columns[name])}, {model.response!r}: {len(response)}")
     for name, values in ((subject, people), (visit, when), (group, None if group is None else _column(columns, group))):
@@ -154,7 +154,7 @@ def mmrm(
     grouping = None if group is None else _column(columns, group)[used]
     places = None
     if coordinates is not None:
-        places = np.stack([_column(columns, name)[used].astype(float) for name in columns_of(coordinates)], axis=1)
+        places = np.stack([_column(columns, name)[used].astype(float) for name in _columns_of(coordinates)], axis=1)
     left_out = len(set(people.tolist())) - len(set(people[used].tolist()))
     arranged: dict[bool, RepeatedMeasures] = {}
     attempts: list[Attempt] = []
@@ -195,7 +195,7 @@ def mmrm(
     return _result(likelihood, optimum, tuple(attempts), method, df, standard_errors, level, lineage, built, coded)
 
 
-def columns_of(coordinates: str | Sequence[str] | None) -> tuple[str, ...]:
+def _columns_of(coordinates: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return the names of the columns that place the visits."""
     if coordinates is None:
         return ()

@@ -16,7 +16,7 @@ from gemel.trials.mmrm import kenward_roger, satterthwaite
 from gemel.trials.mmrm.degrees import DegreesOfFreedom, Precision
 from gemel.trials.mmrm.formula import Design
 
-__all__ = ["Contrast", "JointTest", "Margins", "contrast", "joint_test", "mean_rows", "term_rows"]
+__all__ = ["Basis", "Contrast", "JointTest", "Margins", "contrast", "joint_test", "mean_rows", "term_rows"]
 
 Margins = Literal["equal", "observed"]
 
