@@ -1,6 +1,6 @@
 """Does a prior fitted on other people help the twin `metabolic`? Known people drawn from a population, then Shanghai T1 and D1NAMO.
 
-    gemel bench metabolic-hierarchy [-- --sets simulated,shanghai-t1,d1namo] [--people 24] [--seed 1] [--json FILE] [--again]
+    gemel bench metabolic-hierarchy [-- --sets simulated,shanghai-t1,d1namo] [--people 16] [--seed 1] [--json FILE] [--again]
 
 Each person is calibrated (the room's own method) on two days under (a) the room's prior and (b) the hierarchical one of the *other* people, fitted on
 their first two days. *Simulated*: people from a population whose mean and spread differ from the room's prior, readings by the process that the likelihood assumes; are mean and spread
@@ -103,7 +103,7 @@ def simulated(people: int, seed: int) -> dict[str, Any]:
     rng, moments = np.random.default_rng(seed), []
     for _ in range(200):
         weight = np.bincount(rng.integers(0, people, people), minlength=people).astype(float)
-        again = type(h.expansions)(h.expansions.precision, h.expansions.linear, h.expansions.mode, weight).population(
+        again = type(h.expansions)(h.expansions.precision, h.expansions.linear, h.expansions.centre, weight).population(
             model.prior, start=h.prior, rounds=100, tolerance=1e-4
         )
         moments.append([(np.asarray(again.mean) - centre) / scale, np.sqrt(np.diag(np.asarray(again.covariance))) / scale])
@@ -270,9 +270,12 @@ def show_replayed(name: str, told: dict[str, Any]) -> float:
     print("shift of the mean / spread, in the room's SD: " + ", ".join(
         f"{p} {s:+.2f} / {w:.2f}" for p, s, w in zip(told["parameters"], told["shift"], told["spread"], strict=True)))  # fmt: skip
     a, b = told["arms"]["room"], told["arms"]["hierarchical"]
-    used = [i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x and y and "day" in x and "day" in y]
+    later = [i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x and y and "day" in x and "day" in y]
+    used = [i for i in later if a[i]["usable"] and b[i]["usable"]]
+    lost = [sum(not x[i]["usable"] for i in later) for x in (a, b)]
     second = [sum(x[i]["method"] != "adaptive" for i in used) for x in (a, b)]
-    print(f"{len(used)} recordings have a day after; by the second rung (ensemble smoother): room {second[0]}, hierarchical {second[1]}")
+    print(f"{len(later)} recordings have a day after; no rung gave a usable posterior: room {lost[0]}, hierarchical {lost[1]} (such a twin abstains: left out of the pairs); "
+          f"of the {len(used)} pairs by the second rung (ensemble smoother): room {second[0]}, hierarchical {second[1]}")  # fmt: skip
     people = sorted({told["names"][i] for i in used})
     cluster = np.array([people.index(told["names"][i]) for i in used])
     ratio = np.nan
@@ -314,7 +317,7 @@ def show_replayed(name: str, told: dict[str, Any]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", default="simulated,shanghai-t1,d1namo")
-    parser.add_argument("--people", type=int, default=24)
+    parser.add_argument("--people", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--again", action="store_true", help="do finished stages again")
     parser.add_argument("--json", type=Path, default=Path("gemel-bench") / "metabolic_hierarchy.json")

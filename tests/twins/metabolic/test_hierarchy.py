@@ -28,7 +28,7 @@ def test_people_whose_glucose_settles_higher_say_so():
     # six people and four of the room's: 0.9 at most of 1.5; a single one differs from the mean of the six by 0.5 / sqrt(6)
     assert 0.3 < found[gb] < 1.5
     assert all(0.0 < (float(other.mean[gb]) - float(prior.mean[gb])) / scale[gb] < 1.5 for other in fitted.others.values())
-    # under the prior at which they were made, the expansions give back the modes: H and h belong together
+    # under the prior at which they were made, the expansions give back the means: H and h belong together
     mean, spread = fitted.expansions.given(np.asarray(prior.mean), np.asarray(prior.covariance))
-    np.testing.assert_allclose((mean - fitted.expansions.mode) / scale, 0.0, atol=1e-8)
+    np.testing.assert_allclose((mean - fitted.expansions.centre) / scale, 0.0, atol=1e-8)
     assert (np.sqrt(np.einsum("rii->ri", spread)) <= scale * (1 + 1e-9)).all()  # readings take away from what is not known, never add
