@@ -46,6 +46,23 @@ def test_what_is_still_true_is_not_measured_again(bench):
     assert bench.calls == [0, 5, 0, 0]
 
 
+def test_a_study_that_is_looked_at_each_time_is_kept_only_when_something_changed(bench):
+    value = [1.0]
+
+    def look(_):
+        return Found((Measured(name="x", value=value[0], met=True, shown_on=ON),))
+
+    one = Study("one", "verification", "claim", look, always=True)
+    bench.go(one)
+    (same,) = bench.go(one)
+    assert same.was_fresh
+    assert len(bench.kept) == 1
+    value[0] = 2.0
+    (other,) = bench.go(one)
+    assert not other.was_fresh
+    assert other.run.figures[0].value == 2.0
+
+
 def test_a_changed_model_is_measured_again(bench, monkeypatch):
     one = Study("one", "verification", "claim", bench.measure)
     bench.go(one)

@@ -231,7 +231,8 @@ def run_studies(
                     fix="validate on people that were not used to build the twin",
                 )  # fmt: skip
         old = latest(before, twin=room.id, study=study.id)
-        if not force and not study.always and _usable(old, study, model, data, settings):
+        fresh = not force and _usable(old, study, model, data, settings)
+        if fresh and not study.always:
             tell(Done(study, old, was_fresh=True))
             continue
         begin = clock()
@@ -239,6 +240,9 @@ def run_studies(
             found = study.run(Context(room, quick, seed, given.__getitem__, progress, shared))
         except GemelError as error:
             tell(Done(study, None, reason=str(error)))
+            continue
+        if fresh and old is not None and found.figures == old.figures:  # looked at again, and as it was
+            tell(Done(study, old, was_fresh=True))
             continue
         run = EvidenceRun(
             kind=study.kind, twin=room.id, study=study.id, claim=study.claim, model_version=room.manifest.version, model_hash=model,
