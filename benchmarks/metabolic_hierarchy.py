@@ -1,6 +1,6 @@
 """Does a prior fitted on other people help the twin `metabolic`? Known people drawn from a population, then Shanghai T1 and D1NAMO.
 
-    gemel bench metabolic-hierarchy [-- --sets simulated,shanghai-t1,d1namo] [--people 16] [--seed 1] [--json FILE] [--again]
+    gemel bench metabolic-hierarchy -- [--sets simulated,shanghai-t1,d1namo] [--people 16] [--seed 1] [--json FILE] [--again]
 
 Each person is calibrated (the room's own method) on two days under (a) the room's prior and (b) the hierarchical one of the *other* people, fitted on
 their first two days. *Simulated*: people from a population whose mean and spread differ from the room's prior, readings by the process that the likelihood assumes; are mean and spread
