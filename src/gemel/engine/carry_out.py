@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gemel.core.code import Code
 from gemel.core.errors import DomainError
-from gemel.core.record import Exposure, Quantity
+from gemel.core.record import Exposure, PatientRecord, Quantity
 from gemel.core.time import MINUTE
 from gemel.engine.plan import Plan
 from gemel.engine.twin import Twin
@@ -36,9 +36,9 @@ class Written:
 
 
 def carried_out(
-    twin: Twin, plan: Plan | None, written: Mapping[int, Written], *, recorded: int, source: str = "decision"
-) -> tuple[Exposure, ...]:
-    """Return the facts that a record gains when a plan is carried out: what the plan adds to what was known.
+    twin: Twin, plan: Plan | None, written: Mapping[int, Written], *, recorded: int, record: PatientRecord | None = None, source: str = "decision"
+) -> tuple[Exposure, ...]:  # fmt: skip
+    """Return the facts that a record gains when a plan is carried out: what the plan adds to what was known, and what it changes of what was only announced.
 
     Parameters
     ----------
@@ -46,6 +46,7 @@ def carried_out(
     plan : ``None`` for what is already known: nothing is added.
     written : channel index -> how it is written; as the room declares it.
     recorded : when the facts become known, ns UTC.
+    record : with the facts that announced what the plan changes; a changed amount supersedes its announcement.
 
     Raises
     ------
@@ -56,15 +57,27 @@ def carried_out(
         return ()
     # Plan.events come back from arrays: rounding makes equal what is equal
     then, now = (Counter((round(s, 6), round(d, 6), round(a, 6), c) for s, d, a, c in p.events) for p in (twin.observed.plan, plan))
-    if then - now:
+    new, gone = now - then, then - now
+    found = []
+    for start, duration, amount, channel in sorted(gone.elements()):
+        announced = _announced(twin, written, record, start, channel)
+        other = next((e for e in new.elements() if (e[0], e[1], e[3]) == (start, duration, channel)), None)
+        if announced is None or announced.quantity is None:
+            break
+        share = 0.0 if other is None else other[2] / amount
+        quantity = announced.quantity.model_copy(update={"value": announced.quantity.value * share})
+        found.append(announced.model_copy(update={"quantity": quantity, "recorded": recorded}))
+        gone[start, duration, amount, channel] -= 1
+        if other is not None:
+            new[other] -= 1
+    if +gone:
         raise DomainError(
             "this plan changes what runs already",
-            seen=f"{sum((then - now).values())} event(s) changed or ended",
+            seen=f"{sum((+gone).values())} event(s) changed or ended",
             expected="a plan that adds events",
             fix="record the change of the running treatment itself",
         )
-    found = []
-    for start, duration, amount, channel in sorted((now - then).elements()):
+    for start, duration, amount, channel in sorted((+new).elements()):
         if channel not in written:
             raise DomainError("this channel cannot be written as a fact", seen=twin.model.channels[channel].name, expected=sorted(written))
         how = written[channel]
@@ -75,3 +88,15 @@ def carried_out(
             Exposure(code=how.code, quantity=Quantity(value=value, unit=how.unit), start=begin, end=end, recorded=recorded, source=source)
         )
     return tuple(found)
+
+
+def _announced(twin: Twin, written: Mapping[int, Written], record: PatientRecord | None, start: float, channel: int) -> Exposure | None:
+    """Return the fact that announced an event which has not begun at the twin's *now*."""
+    if record is None or channel not in written or written[channel].is_rate:
+        return None
+    how = written[channel]
+    begin = twin.epoch + round((start - how.delay) * twin.model.minutes * MINUTE)
+    if begin < twin.now:
+        return None
+    mine = [e for e in record.find_exposures(how.code) if abs(e.start - begin) < MINUTE and e.end == e.start]
+    return mine[0] if len(mine) == 1 else None

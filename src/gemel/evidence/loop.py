@@ -104,6 +104,30 @@ def _what_happens(truth: Twin, record: PatientRecord, plan: Any, until: int, key
     return made
 
 
+def _before_the_last_act(record: PatientRecord, end: int, horizon: int) -> tuple[PatientRecord, int]:
+    """Return the record at the moment of its last meal, dose or the like, which is announced then, and that moment: there is something to decide.
+
+    Where nothing was done in the last third, or what is done lasts, the end of the record stays the moment of advice.
+    """
+    first = min(int(s.time.min()) for s in record.series)
+    acts = [e for e in record.exposures if e.start == e.end and first + 0.7 * (end - first) < e.start <= end]
+    readings = np.unique(np.concatenate([s.time for s in record.series]))
+    if not acts or horizon > end - first:
+        return record, end
+    moment = max(e.start for e in acts)
+    seen = readings[readings <= moment]
+    if len(seen) == 0 or moment - int(seen[-1]) > horizon / 4:
+        return record, end
+    now = max(e.start for e in acts)
+    told = tuple(
+        e.model_copy(update={"recorded": min(e.recorded, now - MINUTE)}) if e.start == now else e
+        for e in record.exposures
+        if e.start <= now or e.end > e.start
+    )
+    series = tuple(s.between(-(2**62), now + 1) for s in record.series)
+    return record.model_copy(update={"exposures": told, "series": series}), now
+
+
 def _tolerance(record: PatientRecord, twin: Twin) -> float:
     cadences = [_cadence(s) for _, s in _outputs(twin, record)]
     return max(2.5, max(cadences, default=0) / MINUTE / 2)
@@ -138,6 +162,7 @@ def live(
     """
     record, end, truth = room.simulate_record(stream(key, "person"))
     model = room.model()
+    record, end = _before_the_last_act(record, end, round(room.horizons[-1] * MINUTE))
     first = min(int(s.time.min()) for s in record.series)
     moments = [first + round(share * (end - first)) for share in SHARES[:-1]] + [end]
     who, events = record.id, []
@@ -196,7 +221,7 @@ def live(
     answer = Decision(proposal=name, time=twin.now, recorded=twin.now, who="simulated clinician", answer="accepted", plan=read.choice or "")
     tell("decision", answer.time, of=name, note=answer.answer)
     try:
-        facts = carried_out(twin, chosen, room.written, recorded=twin.now)
+        facts = carried_out(twin, chosen, room.written, recorded=twin.now, record=record)
     except DomainError as error:
         tell("decision", answer.time, of=name, note=f"not carried out: {error.what}")
         return Life(tuple(events), done, alike, None, False)
