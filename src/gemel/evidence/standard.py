@@ -35,7 +35,7 @@ __all__ = ["LEAST_P", "MOST_REFUSED", "studies_of"]
 LEAST_P = 1e-3
 """Smallest p-value, adjusted for the number of quantities and tests, that ranks of an honest method may show."""
 MOST_REFUSED = 0.2
-REPLICAS, PEOPLE, POINTS = (200, 40), (12, 4), (2**10, 2**7)
+REPLICAS, PEOPLE, POINTS = (200, 40), (40, 4), (2**10, 2**7)
 """Of a whole run and of a quick one: people ranked, people taken around the loop, base points of the sensitivity indices."""
 LIMITS = 0.999
 """Of the binomial limits of each coverage: a dozen parameters of an honest method miss one of them once in a hundred runs."""
@@ -153,7 +153,7 @@ def _indices(context: Context) -> Found:
 def _lives(context: Context) -> tuple[Life, ...]:
     if "lives" not in context.shared:
         context.shared["lives"] = live_many(
-            context.room, PEOPLE[context.quick], active=3, most=3 * PEOPLE[0], key=context.key("loop"), progress=context.progress
+            context.room, PEOPLE[context.quick], active=3, most=max(36, PEOPLE[context.quick]), key=context.key("loop"), progress=context.progress
         )
     return context.shared["lives"]
 
