@@ -153,7 +153,12 @@ def _indices(context: Context) -> Found:
 def _lives(context: Context) -> tuple[Life, ...]:
     if "lives" not in context.shared:
         context.shared["lives"] = live_many(
-            context.room, PEOPLE[context.quick], active=3, most=max(36, PEOPLE[context.quick]), key=context.key("loop"), progress=context.progress
+            context.room,
+            PEOPLE[context.quick],
+            active=3,
+            most=max(36, PEOPLE[context.quick]),
+            key=context.key("loop"),
+            progress=context.progress,
         )
     return context.shared["lives"]
 
