@@ -8,7 +8,8 @@ import pytest
 
 from _data import require_dataset
 from _trials import simulated
-from gemel.cli import trial as commands
+from gemel.cli.trial import analyse as analyse_command
+from gemel.cli.trial import size as size_command
 from gemel.trials.analysis import METHODS
 from gemel.trials.sizing import METHODS as SIZING
 from test_startup import HEAVY, loaded, probe
@@ -36,8 +37,8 @@ ANALYSE = ("--outcome", "y", "--arm", "arm", "--subject", "id", "--baseline", "x
 
 
 def test_choices_are_those_of_the_code():
-    assert commands.METHODS == METHODS
-    assert commands.SIZING == SIZING
+    assert analyse_command.METHODS == METHODS
+    assert size_command.SIZING == SIZING
 
 
 def test_a_size_and_its_two_reductions(gemel):

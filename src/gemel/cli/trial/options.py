@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Names", "Pair", "read_bundle", "shared", "write_told"]
 
 FILES = ("data", "prognosis", "history")
+"""Options whose path in a design file starts at the file's folder."""
+TABLES = ("size", "analyse", "estimand")
+"""Tables of a design file: one a command, and the estimand."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,15 +66,14 @@ def _design(ctx: click.Context, _param: click.Parameter, path: Path | None) -> P
         told = tomllib.loads(existing(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FormatError("the design file cannot be read", seen=f"{path}: {error}", expected="TOML in UTF-8") from error
-    tables = {"size", "analyse", "estimand"}
     ours = dict(told.get(str(ctx.info_name), {}))
     known = {p.name for p in ctx.command.params}
-    wrong = [*(set(told) - tables), *(set(ours) - known)]
+    wrong = [*(set(told) - set(TABLES)), *(set(ours) - known)]
     if wrong:
         raise FormatError(
             "the design file says what nobody reads",
             seen=sorted(wrong),
-            expected=f"tables {sorted(tables)}; {sorted(k for k in known if k)}",
+            expected=f"tables {sorted(TABLES)}; {sorted(k for k in known if k)}",
         )
     for name in FILES:
         if name in ours:
@@ -84,7 +86,7 @@ def _design(ctx: click.Context, _param: click.Parameter, path: Path | None) -> P
 def shared(function: F) -> F:
     """Add ``--design``, ``--prognosis``, ``-o``, ``--json`` and what all commands have."""
     for option in (
-        click.option("--design", type=FilePath, is_eager=True, expose_value=False, callback=_design, help="A TOML file with tables [size], [analyse], [estimand]; flags win over it."),
+        click.option("--design", type=FilePath, is_eager=True, expose_value=False, callback=_design, help="A TOML file with a table per command and [estimand]; flags win over it."),
         click.option("--prognosis", type=FilePath, help="A locked prognosis, made by gemel trial size --history --lock."),
         click.option("-o", "--output", type=FilePath, help="A file for the result as JSON, with its lineage."),
         as_json,

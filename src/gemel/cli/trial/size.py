@@ -1,4 +1,4 @@
-"""``gemel trial``: how many patients a trial needs, and what came of it."""
+"""``gemel trial size``: how many patients a trial needs, without and with a prognosis as covariate."""
 
 from __future__ import annotations
 
@@ -8,27 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gemel.cli.options import FilePath, Numbers, existing, seed_option
-from gemel.cli.output import atomic_write, echo, number, print_json, print_table
-from gemel.cli.trial_options import Names, Pair, read_bundle, shared, write_told
+from gemel.cli.output import atomic_write, echo, print_json, print_table
+from gemel.cli.trial.options import Names, Pair, read_bundle, shared, write_told
 
 if TYPE_CHECKING:
-    from gemel.trials.adjust.base import Result
     from gemel.trials.prognosis import PrognosisBundle
     from gemel.trials.sizing import Size
 
-__all__ = ["trial"]
+__all__ = ["size"]
 
-METHODS = ("unadjusted", "ancova1", "ancova2", "gcomputation", "aipw", "weighted")
 SIZING = ("asymptotic", "guenther-schouten", "exact")
 BOUNDARIES = ("obrien-fleming", "pocock", "spend-obrien-fleming", "spend-pocock", "spend-hwang-shih-decani")
 
 
-@click.group()
-def trial() -> None:
-    """Plan and analyse a randomised trial whose covariate may be a twin's prognosis."""
-
-
-@trial.command("size")
+@click.command("size")
 @click.option("--effect", type=float, required=True, help="To be detected, unit of the outcome.")
 @click.option("--sd", type=float, help="Standard deviation of the outcome; left out, that of the prognosis' history.")
 @click.option("--sd-treated", type=float, help="The same under treatment, where it differs.")
@@ -186,155 +179,3 @@ def _print_looks(told: dict[str, Any]) -> None:
     echo(
         f"at most {told['maximum_n']:.1f} patients (inflation {told['inflation']:.4f}), {told['expected_n']:.1f} expected under the effect"
     )
-
-
-@trial.command("analyse")
-@click.option("--data", type=FilePath, required=True, help="A table with a head, one row per patient.")
-@click.option("--outcome", metavar="COL", required=True, help="A number, or 0 and 1.")
-@click.option("--arm", metavar="COL", required=True, help="As randomised.")
-@click.option("--subject", metavar="COL", default="", help="Who; without it duplicates cannot be seen.")
-@click.option("--baseline", type=Names(), default=(), help="Columns to adjust for, with commas.")
-@click.option("--category", "categories", type=Names(), default=(), help="Baseline columns whose numbers are names.")
-@click.option("--strata", type=Names(), default=(), help="Factors used at randomisation.")
-@click.option("--later", type=Names(), default=(), help="Columns from after randomisation: nothing may adjust for them.")
-@click.option("--where", type=Pair(), multiple=True, help="Keep rows whose column equals a value: AVISIT=Week 24.")
-@click.option("--reference", help="Arm that others are compared with; left out, the first by name.")
-@click.option("--treatment", help="Arm that is compared; left out, each of the others.")
-@click.option("--population", help="Of the estimand: whom the question is about.")
-@click.option("--variable", help="Of the estimand; left out, the outcome's column.")
-@click.option(
-    "--event",
-    "events",
-    type=Pair(),
-    multiple=True,
-    help="Of the estimand: an intercurrent event and its strategy, 'rescue=treatment policy'.",
-)
-@click.option("--no-events", is_flag=True, help="Of the estimand: no intercurrent event can occur.")
-@click.option("--summary", help="Of the estimand: mean difference, risk difference, risk ratio, odds ratio or rate ratio.")
-@click.option("--method", type=click.Choice(METHODS), default="ancova2", show_default=True, help="As the analysis plan names it.")
-@click.option("--randomisation", default="simple", show_default=True, help="simple, blocks(FACTOR,...) or minimisation(FACTOR,...).")
-@click.option("--variance", type=click.Choice(("hc3", "hc1", "model")), default="hc3", show_default=True, help="Of the linear models.")
-@click.option(
-    "--target",
-    type=click.Choice(("superpopulation", "sample")),
-    default="superpopulation",
-    show_default=True,
-    help="Whose effect, for ancova2.",
-)
-@click.option(
-    "--family", type=click.Choice(("auto", "gaussian", "binomial", "poisson")), default="auto", show_default=True, help="Of g-computation."
-)
-@click.option("--interaction", is_flag=True, help="Slopes per arm in g-computation.")
-@click.option("--learner", type=click.Choice(("ridge", "spline")), default="ridge", show_default=True, help="Of AIPW.")
-@click.option("--folds", type=int, default=10, show_default=True, help="Of AIPW.")
-@click.option("--predicted-variance", metavar="COL", help="Of the weighted analysis.")
-@click.option("--planned-r-squared", type=float, help="What the trial was sized on; left out, that of the prognosis.")
-@click.option(
-    "--missing",
-    type=click.Choice(("refuse", "mean", "indicator")),
-    default="refuse",
-    show_default=True,
-    help="Rule for missing baseline values.",
-)
-@click.option(
-    "--missing-outcome", type=click.Choice(("refuse", "complete")), default="refuse", show_default=True, help="Rule for missing outcomes."
-)
-@click.option("--first-patient-in", metavar="DATE", default="", help="A prognosis must have been locked before it.")
-@click.option("--unblinded", metavar="DATE", default="", help="The same.")
-@click.option("--level", type=float, default=0.95, show_default=True, help="Of the interval.")
-@seed_option
-@shared
-@click.pass_context
-def analyse(ctx: click.Context, **o: Any) -> None:
-    """Analyse a trial by the method that its plan names. An estimand is mandatory."""
-    from gemel.core.errors import DataError
-    from gemel.trials.analysis import analyse as analyse_
-    from gemel.trials.data import columns_of, numbers, trial_data
-    from gemel.trials.learners import LEARNERS
-
-    asked = _estimand(ctx.meta.get("estimand", {}), o)
-    bundle = read_bundle(o["prognosis"])
-    columns = columns_of(existing(o["data"]).read_text(encoding="utf-8").splitlines(), where=dict(o["where"]))
-    extra = tuple(i.name for i in bundle.inputs) if bundle else ()
-    if o["predicted_variance"]:
-        extra = (*extra, o["predicted_variance"])
-    data = trial_data(
-        columns,
-        **{k: o[k] for k in ("outcome", "arm", "subject", "baseline", "categories", "strata", "later", "missing", "missing_outcome", "first_patient_in", "unblinded")},
-        reference=asked.get("reference", ""),
-        prognosis_inputs=extra,
-    )  # fmt: skip
-    reference = asked.get("reference", data.arms[0])
-    treatments = [asked["treatment"]] if "treatment" in asked else [a for a in data.arms if a != reference]
-    s2 = numbers(data.raw[o["predicted_variance"]]) if o["predicted_variance"] else None
-    if o["predicted_variance"] and s2 is None:
-        raise DataError("a predicted variance is a word", seen=o["predicted_variance"], expected="positive numbers")
-    results = [
-        analyse_(
-            data,
-            asked | {"reference": reference, "treatment": treatment} if asked else None,
-            o["method"],
-            prognosis=bundle,
-            learner=LEARNERS[o["learner"]],
-            predicted_variance=s2,
-            **{
-                k: o[k]
-                for k in ("planned_r_squared", "randomisation", "variance", "target", "family", "interaction", "folds", "seed", "level")
-            },
-        )
-        for treatment in treatments
-    ]
-    told = {
-        "estimand": asked | {"reference": reference},
-        "arms": {a: int(n) for a, n in zip(data.arms, (data.shares * data.n).round(), strict=True)},
-        "results": [asdict(r) | {"lineage": r.lineage.model_dump() | {"id": r.lineage.id}} for r in results],
-    }
-    write_told(o["output"], told)
-    if o["json_"]:
-        return print_json(told)
-    _print_results(results, told)
-    return None
-
-
-def _estimand(told: dict[str, Any], o: dict[str, Any]) -> dict[str, Any]:
-    """Put the estimand together from the design file and the flags; empty when neither says for whom and what about events."""
-    asked = dict(told)
-    for name in ("population", "variable", "summary", "reference", "treatment"):
-        if o[name]:
-            asked[name] = o[name]
-    if o["events"]:
-        asked["intercurrent_events"] = [{"name": name, "strategy": strategy} for name, strategy in o["events"]]
-    if o["no_events"]:
-        asked["no_intercurrent_events"] = True
-    if not {"population", "intercurrent_events", "no_intercurrent_events"} & set(asked):
-        from gemel.core.errors import EvidenceError
-
-        raise EvidenceError(
-            "an analysis needs an estimand",
-            seen="none",
-            expected="a population, and each intercurrent event with its strategy (ICH E9(R1))",
-            fix="--population '...' --event 'rescue drug=treatment policy' (or --no-events), or a table [estimand] in --design",
-        )
-    return {"variable": o["outcome"]} | asked
-
-
-def _print_results(results: list[Result], told: dict[str, Any]) -> None:
-    echo(f"{told['estimand'].get('population', '')}: {results[0].summary} of {told['estimand']['variable']}")
-    echo(f"{results[0].n} patients: {', '.join(f'{a} {n}' for a, n in told['arms'].items())}; {results[0].method}")
-    rows = [
-        (
-            r.contrast,
-            number(r.estimate if r.ratio is None else r.ratio, 6),
-            f"{number(r.interval[0], 6)} to {number(r.interval[1], 6)}",
-            number(r.standard_error, 5) + ("" if r.ratio is None else " (log)"),
-            f"{r.p_value:.4g}",
-            f"{r.variance_ratio:.3f}",
-            f"{r.effective_n:.0f}",
-            r.lineage.id,
-        )
-        for r in results
-    ]
-    level = f"{results[0].level:.0%} interval"
-    print_table("", ("contrast", "estimate", level, "SE", "p", "variance ratio", "effective n", "lineage"), rows, right=(1, 3, 4, 5, 6))
-    for flag in dict.fromkeys(f for r in results for f in r.status):
-        echo(f"note: {flag}")

@@ -1,0 +1,37 @@
+"""``gemel trial``: a randomised trial from its size to its report; one module a command, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+__all__ = ["COMMANDS", "trial"]
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "size": ("size:size", "Say how many patients a trial needs, without and with a prognosis as covariate."),
+    "analyse": ("analyse:analyse", "Analyse a trial by the method that its plan names. An estimand is mandatory."),
+}
+"""Command -> (module:attribute below ``gemel.cli.trial``, one line of help)."""
+
+
+class _Trial(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        return getattr(importlib.import_module(f"gemel.cli.trial.{module}"), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.command(cls=_Trial)
+def trial() -> None:
+    """Plan, simulate, analyse and report a randomised trial whose covariate may be a twin's prognosis."""
