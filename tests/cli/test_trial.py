@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from _data import require_dataset
@@ -167,3 +168,32 @@ def test_size_and_analyse_load_neither_jax_nor_pandas(data):
     size = probe("from gemel.cli import main; main()", ["gemel", "trial", "size", "--effect", "1", "--sd", "1", "--json"])
     analyse = probe("from gemel.cli import main; main()", ["gemel", "trial", "analyse", "--data", str(data), *ANALYSE, *SAID, "--json"])
     assert loaded(size, HEAVY) == loaded(analyse, HEAVY) == {"scipy"}
+
+
+def test_visits_are_analysed_by_a_mixed_model(gemel, tmp_path):
+    rng = np.random.default_rng(0)
+    n = 80
+    arm, x = rng.permutation(np.arange(n) % 2), rng.normal(size=n)
+    y = np.round((x + rng.normal(size=n) + arm)[:, None] + rng.normal(size=(n, 3)), 4).astype(str)
+    y[rng.random((n, 3)) < 0.1] = ""
+    columns = {
+        "id": np.repeat(np.arange(n), 3),
+        "week": np.tile([4, 8, 12], n),
+        "arm": np.repeat(np.where(arm == 1, "treated", "control"), 3),
+        "x": np.repeat(np.round(x, 4), 3),
+        "y": y.ravel(),
+    }
+    path = write(tmp_path / "visits.csv", columns)
+    flags = ("--outcome", "y", "--arm", "arm", "--subject", "id", "--baseline", "x", *SAID)
+    ran = gemel("trial", "analyse", "--data", path, *flags, "--visit", "week", "--fallback", "toeph,cs")
+    assert ran.code == 0, ran.err
+    assert all(words in ran.out for words in ("mmrm/un/satterthwaite", "treated - control, visit 12", "missing at random"))
+    told = gemel(
+        "trial", "analyse", "--data", path, *flags, "--visit", "week", "--df", "kenward-roger", "--covariance", "ar1", "--json"
+    ).json()
+    assert told["model"]["covariance"] == "ar1"
+    assert len(told["results"]) == 3
+    assert len(told["means"]) == 6
+    one = gemel("trial", "analyse", "--data", path, *flags, "--method", "mmrm")
+    assert one.code == 2
+    assert "--visit COL" in one.err

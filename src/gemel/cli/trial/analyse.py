@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gemel.cli.options import FilePath, existing, seed_option
 from gemel.cli.output import echo, number, print_json, print_table
-from gemel.cli.trial.options import Names, Pair, read_bundle, shared, write_told
+from gemel.cli.trial._visits import run_visits, visit_options
+from gemel.cli.trial.options import Names, Pair, read_bundle, shared, told_of, write_told
 
 if TYPE_CHECKING:
     from gemel.trials.adjust.base import Result
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["analyse"]
 
 METHODS = ("unadjusted", "ancova1", "ancova2", "gcomputation", "aipw", "weighted")
+"""Of one outcome per patient."""
+VISITS = ("mmrm",)
+"""Of several visits."""
 
 
 @click.command("analyse")
@@ -28,7 +31,7 @@ METHODS = ("unadjusted", "ancova1", "ancova2", "gcomputation", "aipw", "weighted
 @click.option("--category", "categories", type=Names(), default=(), help="Baseline columns whose numbers are names.")
 @click.option("--strata", type=Names(), default=(), help="Factors used at randomisation.")
 @click.option("--later", type=Names(), default=(), help="Columns from after randomisation: nothing may adjust for them.")
-@click.option("--where", type=Pair(), multiple=True, help="Keep rows whose column equals a value: AVISIT=Week 24.")
+@click.option("--where", type=Pair(empty=True), multiple=True, help="Keep rows whose column equals a value: AVISIT=Week 24.")
 @click.option("--reference", help="Arm that others are compared with; left out, the first by name.")
 @click.option("--treatment", help="Arm that is compared; left out, each of the others.")
 @click.option("--population", help="Of the estimand: whom the question is about.")
@@ -42,7 +45,12 @@ METHODS = ("unadjusted", "ancova1", "ancova2", "gcomputation", "aipw", "weighted
 )
 @click.option("--no-events", is_flag=True, help="Of the estimand: no intercurrent event can occur.")
 @click.option("--summary", help="Of the estimand: mean difference, risk difference, risk ratio, odds ratio or rate ratio.")
-@click.option("--method", type=click.Choice(METHODS), default="ancova2", show_default=True, help="As the analysis plan names it.")
+@click.option(
+    "--method",
+    type=click.Choice((*METHODS, *VISITS)),
+    help="As the analysis plan names it.  [default: ancova2, or mmrm with --visit]",
+)
+@visit_options
 @click.option("--randomisation", default="simple", show_default=True, help="simple, blocks(FACTOR,...) or minimisation(FACTOR,...).")
 @click.option("--variance", type=click.Choice(("hc3", "hc1", "model")), default="hc3", show_default=True, help="Of the linear models.")
 @click.option(
@@ -78,12 +86,23 @@ METHODS = ("unadjusted", "ancova1", "ancova2", "gcomputation", "aipw", "weighted
 @click.pass_context
 def analyse(ctx: click.Context, **o: Any) -> None:
     """Analyse a trial by the method that its plan names. An estimand is mandatory."""
+    asked = _estimand(ctx.meta.get("estimand", {}), o)
+    o["method"] = o["method"] or ("mmrm" if o["visit"] else "ancova2")
+    results, told = (run_visits if o["method"] in VISITS else run_patients)(asked, o)
+    write_told(o["output"], told)
+    if o["json_"]:
+        return print_json(told)
+    _print_results(results, told)
+    return None
+
+
+def run_patients(asked: dict[str, Any], o: dict[str, Any]) -> tuple[list[Result], dict[str, Any]]:
+    """Analyse one outcome per patient."""
     from gemel.core.errors import DataError
     from gemel.trials.analysis import analyse as analyse_
     from gemel.trials.data import columns_of, numbers, trial_data
     from gemel.trials.learners import LEARNERS
 
-    asked = _estimand(ctx.meta.get("estimand", {}), o)
     bundle = read_bundle(o["prognosis"])
     columns = columns_of(existing(o["data"]).read_text(encoding="utf-8").splitlines(), where=dict(o["where"]))
     extra = tuple(i.name for i in bundle.inputs) if bundle else ()
@@ -115,16 +134,7 @@ def analyse(ctx: click.Context, **o: Any) -> None:
         )
         for treatment in treatments
     ]
-    told = {
-        "estimand": asked | {"reference": reference},
-        "arms": {a: int(n) for a, n in zip(data.arms, (data.shares * data.n).round(), strict=True)},
-        "results": [asdict(r) | {"lineage": r.lineage.model_dump() | {"id": r.lineage.id}} for r in results],
-    }
-    write_told(o["output"], told)
-    if o["json_"]:
-        return print_json(told)
-    _print_results(results, told)
-    return None
+    return results, told_of(results, data, asked | {"reference": reference})
 
 
 def _estimand(told: dict[str, Any], o: dict[str, Any]) -> dict[str, Any]:

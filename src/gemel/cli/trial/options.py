@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,9 +14,11 @@ from gemel.cli.options import FilePath, as_json, common, existing
 from gemel.cli.output import atomic_write, plain
 
 if TYPE_CHECKING:
+    from gemel.trials.adjust.base import Result
+    from gemel.trials.data import TrialData
     from gemel.trials.prognosis import PrognosisBundle
 
-__all__ = ["Names", "Pair", "read_bundle", "shared", "write_told"]
+__all__ = ["Names", "Pair", "read_bundle", "shared", "told_of", "write_told"]
 
 FILES = ("data", "prognosis", "history")
 """Options whose path in a design file starts at the file's folder."""
@@ -40,16 +43,19 @@ class Names(click.ParamType):
 
 
 class Pair(click.ParamType):
-    """NAME=VALUE."""
+    """NAME=VALUE; the value may be empty where that is said."""
 
     name = "name=value"
+
+    def __init__(self, empty: bool = False) -> None:
+        self.empty = empty
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         """Return name and value."""
         if isinstance(value, tuple):
             return value
         name, mark, said = str(value).partition("=")
-        if not (name.strip() and mark and said.strip()):
+        if not (name.strip() and mark and (self.empty or said.strip())):
             self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
         return name.strip(), said.strip()
 
@@ -119,3 +125,12 @@ def write_told(path: Path | None, told: dict[str, Any]) -> None:
     """Write what was told as JSON, when a file was named."""
     if path:
         atomic_write(path, (json.dumps(plain(told), indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def told_of(results: Sequence[Result], data: TrialData, estimand: dict[str, Any]) -> dict[str, Any]:
+    """Return what every analysis says as JSON: the estimand, the patients by arm, the results with their lineage."""
+    return {
+        "estimand": estimand,
+        "arms": {a: int(n) for a, n in zip(data.arms, (data.shares * data.n).round(), strict=True)},
+        "results": [asdict(r) | {"lineage": r.lineage.model_dump() | {"id": r.lineage.id}} for r in results],
+    }

@@ -61,7 +61,7 @@ BOUNDARIES = ("obrien-fleming", "pocock", "spend-obrien-fleming", "spend-pocock"
 @click.option("--baseline", type=Names(), help="Inputs in the history, with commas.")
 @click.option("--category", "categories", type=Names(), default=(), help="Inputs whose numbers are names.")
 @click.option("--subject", metavar="COL", default="", help="Who, in the history: folds keep a subject's rows together.")
-@click.option("--where", type=Pair(), multiple=True, help="Keep rows of the history whose column equals a value: ARM=Placebo.")
+@click.option("--where", type=Pair(empty=True), multiple=True, help="Keep rows of the history whose column equals a value: ARM=Placebo.")
 @click.option(
     "--missing",
     type=click.Choice(("refuse", "mean")),
