@@ -111,7 +111,7 @@ def within_arm_correlation(data: TrialData, values: Float[np.ndarray, " subject"
     return float(x @ y) / bottom if bottom > 0 else 0.0
 
 
-def _suspicious(data: TrialData) -> tuple[str, ...]:
+def suspicious(data: TrialData) -> tuple[str, ...]:
     """Flag covariates that differ between arms as nothing measured before randomisation would."""
     flags = []
     for name, column in zip(data.names, data.covariates.T, strict=True):
@@ -189,7 +189,7 @@ def analyse(
         data, more = with_prognosis(data, prognosis, planned_r_squared=planned_r_squared)
         flags += more
         parents = (prognosis.hash[:16],)
-    flags += _suspicious(data)
+    flags += suspicious(data)
     if method != "unadjusted" and not data.names and method != "weighted":
         flags.append("no covariate: the same as unadjusted")
     if (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -12,10 +13,28 @@ from scipy import special
 from gemel import __version__
 from gemel.core.errors import EvidenceError
 from gemel.core.lineage import Lineage, digest
-from gemel.trials.data import TrialData
 from gemel.trials.estimand import Estimand, Summary
 
-__all__ = ["ArmMeans", "Result", "made", "of_means"]
+__all__ = ["Analysed", "ArmMeans", "Result", "made", "of_means"]
+
+
+class Analysed(Protocol):
+    """What a result says of its data: how many patients, what was done to the rows, a hash of it all."""
+
+    @property
+    def n(self) -> int:
+        """Subjects that are analysed."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the rows."""
+        ...
+
+    @property
+    def hash(self) -> str:
+        """Of all that is analysed."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -97,7 +116,7 @@ def of_means(means: ArmMeans, summary: Summary, reference: int, treatment: int) 
 
 
 def made(
-    data: TrialData,
+    data: Analysed,
     estimand: Estimand,
     *,
     method: str,
