@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +10,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from gemel.core.errors import DataError, EvidenceError, FormatError
+from gemel.core.errors import DataError, EvidenceError
 from gemel.core.lineage import digest
+from gemel.interop.tables import columns_of
 
 __all__ = ["MISSING", "SMALLEST_ARM", "Column", "TrialData", "columns_of", "numbers", "trial_data"]
 
@@ -121,37 +121,6 @@ class TrialData:
             names=(name, *self.names),
             notes=(*self.notes, note) if note else self.notes,
         )
-
-
-def columns_of(lines: Iterable[str], *, where: Mapping[str, str] | None = None) -> dict[str, list[str]]:
-    """Read a table with a head, keeping the rows whose columns equal ``where``. Separated by commas, or by blanks when there is no comma.
-
-    Raises
-    ------
-    FormatError
-        When there is no head, a name comes twice, a row is longer or shorter than the head, or no row is left.
-    DataError
-        When a column of ``where`` is not there.
-    """
-    text = [line for line in lines if line.strip()]
-    rows = list(csv.reader(text)) if text and "," in text[0] else [line.replace('"', "").split() for line in text]
-    if not rows:
-        raise FormatError("the table is empty", expected="a head and one row per subject")
-    head = [name.strip().lstrip("\ufeff") for name in rows[0]]
-    if len(set(head)) < len(head):
-        raise FormatError("a column comes twice", seen=sorted(k for k, n in Counter(head).items() if n > 1), expected="one name per column")
-    for i, row in enumerate(rows[1:], start=2):
-        if len(row) != len(head):
-            raise FormatError(
-                "a row does not fit the head", seen=f"row {i}: {len(row)} fields", expected=len(head), fix="correct the table"
-            )
-    for name in where or {}:
-        _column(dict.fromkeys(head, ()), name)
-    places = {head.index(name): value for name, value in (where or {}).items()}
-    kept = [row for row in rows[1:] if all(row[i].strip() == value for i, value in places.items())]
-    if not kept:
-        raise FormatError("no row is left", seen=f"{len(rows) - 1} rows, none with {dict(where or {})}", expected="at least one")
-    return {name: [row[i].strip() for row in kept] for i, name in enumerate(head)}
 
 
 def _column(columns: Mapping[str, Column], name: str) -> Column:
