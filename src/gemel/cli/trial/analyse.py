@@ -8,6 +8,7 @@ import click
 
 from gemel.cli.options import FilePath, existing, seed_option
 from gemel.cli.output import echo, number, print_json, print_table
+from gemel.cli.trial._survival import TIMES, run_times, time_options
 from gemel.cli.trial._visits import run_visits, visit_options
 from gemel.cli.trial.options import Names, Pair, read_bundle, shared, told_of, write_told
 
@@ -24,7 +25,7 @@ VISITS = ("mmrm",)
 
 @click.command("analyse")
 @click.option("--data", type=FilePath, required=True, help="A table with a head, one row per patient.")
-@click.option("--outcome", metavar="COL", required=True, help="A number, or 0 and 1.")
+@click.option("--outcome", metavar="COL", default="", help="A number, or 0 and 1.")
 @click.option("--arm", metavar="COL", required=True, help="As randomised.")
 @click.option("--subject", metavar="COL", default="", help="Who; without it duplicates cannot be seen.")
 @click.option("--baseline", type=Names(), default=(), help="Columns to adjust for, with commas.")
@@ -44,13 +45,17 @@ VISITS = ("mmrm",)
     help="Of the estimand: an intercurrent event and its strategy, 'rescue=treatment policy'.",
 )
 @click.option("--no-events", is_flag=True, help="Of the estimand: no intercurrent event can occur.")
-@click.option("--summary", help="Of the estimand: mean difference, risk difference, risk ratio, odds ratio or rate ratio.")
+@click.option(
+    "--summary",
+    help="Of the estimand: mean difference, risk difference, risk ratio, odds ratio or rate ratio; hazard ratio and restricted mean by their method.",
+)
 @click.option(
     "--method",
-    type=click.Choice((*METHODS, *VISITS)),
+    type=click.Choice((*METHODS, *VISITS, *TIMES)),
     help="As the analysis plan names it.  [default: ancova2, or mmrm with --visit]",
 )
 @visit_options
+@time_options
 @click.option("--randomisation", default="simple", show_default=True, help="simple, blocks(FACTOR,...) or minimisation(FACTOR,...).")
 @click.option("--variance", type=click.Choice(("hc3", "hc1", "model")), default="hc3", show_default=True, help="Of the linear models.")
 @click.option(
@@ -86,9 +91,14 @@ VISITS = ("mmrm",)
 @click.pass_context
 def analyse(ctx: click.Context, **o: Any) -> None:
     """Analyse a trial by the method that its plan names. An estimand is mandatory."""
-    asked = _estimand(ctx.meta.get("estimand", {}), o)
     o["method"] = o["method"] or ("mmrm" if o["visit"] else "ancova2")
-    results, told = (run_visits if o["method"] in VISITS else run_patients)(asked, o)
+    if o["method"] in TIMES:
+        o["outcome"] = o["time"]
+    elif not o["outcome"]:
+        raise click.UsageError(f"Missing option '--outcome'; times to an event are analysed by --method {', '.join(TIMES)}", ctx)
+    asked = _estimand(ctx.meta.get("estimand", {}), o)
+    run = run_times if o["method"] in TIMES else run_visits if o["method"] in VISITS else run_patients
+    results, told = run(asked, o)
     write_told(o["output"], told)
     if o["json_"]:
         return print_json(told)
