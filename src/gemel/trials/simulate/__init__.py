@@ -1,21 +1,66 @@
-"""Trials of virtual patients: a world draws them, a design enrols and analyses, the engine repeats it."""
+"""Trials of virtual patients: a world draws them, a design enrols and reads, the engine repeats it. Worlds out of a JAX model load JAX when named."""
 
-from gemel.trials.simulate.engine import Characteristics, Design, compare, simulate
-from gemel.trials.simulate.kernels import AbstractAnalysis, Ancova, DifferenceInMeans, DifferenceInProportions, Estimates
-from gemel.trials.simulate.worlds import AbstractWorld, NormalWorld, Population, Trial
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from gemel.trials.simulate.analyses.linear import LinearModel
+from gemel.trials.simulate.batch import Batch, Enrolment, Readings
+from gemel.trials.simulate.design import Design
+from gemel.trials.simulate.engine import Analysis, Characteristics, compare, reduction, simulate
+from gemel.trials.simulate.worlds.base import World
+from gemel.trials.simulate.worlds.binary import BinaryWorld
+from gemel.trials.simulate.worlds.linear import LinearWorld
+from gemel.trials.simulate.worlds.longitudinal import LongitudinalWorld
+from gemel.trials.simulate.worlds.nonlinear import NonlinearWorld
+from gemel.trials.simulate.worlds.survival import SurvivalWorld
+
+if TYPE_CHECKING:
+    from gemel.trials.simulate.analyses.compiled import (
+        AbstractAnalysis,
+        Ancova,
+        DifferenceInMeans,
+        DifferenceInProportions,
+        Estimates,
+    )
+    from gemel.trials.simulate.worlds.compiled import AbstractWorld, NormalWorld, Population, Trial
+
+_COMPILED = {
+    **dict.fromkeys(("AbstractAnalysis", "Ancova", "DifferenceInMeans", "DifferenceInProportions", "Estimates"), "analyses"),
+    **dict.fromkeys(("AbstractWorld", "NormalWorld", "Population", "Trial"), "worlds"),
+}
 
 __all__ = [
     "AbstractAnalysis",
     "AbstractWorld",
+    "Analysis",
     "Ancova",
+    "Batch",
+    "BinaryWorld",
     "Characteristics",
     "Design",
     "DifferenceInMeans",
     "DifferenceInProportions",
+    "Enrolment",
     "Estimates",
+    "LinearModel",
+    "LinearWorld",
+    "LongitudinalWorld",
+    "NonlinearWorld",
     "NormalWorld",
     "Population",
+    "Readings",
+    "SurvivalWorld",
     "Trial",
+    "World",
     "compare",
+    "reduction",
     "simulate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _COMPILED:
+        return getattr(import_module(f"gemel.trials.simulate.{_COMPILED[name]}.compiled"), name)
+    raise AttributeError(f"module 'gemel.trials.simulate' has no attribute {name!r}")

@@ -2,57 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Protocol
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Float, Int
 
-from gemel.core.errors import ModelError
-from gemel.core.protocols import Progress
-from gemel.trials.simulate.kernels import AbstractAnalysis, Estimates
-from gemel.trials.simulate.worlds import AbstractWorld
+from gemel.core.errors import InferenceError, ModelError
+from gemel.core.protocols import Executor, Progress
+from gemel.trials.simulate.batch import BLOCK, Batch, Readings, generator, philox_key
+from gemel.trials.simulate.worlds.base import World
 
-__all__ = ["Characteristics", "Design", "compare", "simulate"]
+if TYPE_CHECKING:
+    from jaxtyping import PRNGKeyArray
+
+    from gemel.trials.simulate.batch import SimulationKey
+    from gemel.trials.simulate.worlds.compiled import AbstractWorld
+
+__all__ = ["Analysis", "Characteristics", "Replicated", "characteristics", "compare", "reduction", "simulate"]
 
 
-_LANES = 250
-"""Trials side by side in the compiled program: fixed, because another number sums in another order and changes the last digit."""
+class Analysis(Protocol):
+    """Reads many trials at once. ``name`` is unique within a design."""
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        ...
+
+    def read(self, batch: Batch) -> Readings:
+        """Estimate the effect of every trial."""
+        ...
 
 
-class Design(eqx.Module):
-    """A two-arm parallel trial.
+class Replicated(Protocol):
+    """A design: it enrols from a world and reads what came, many trials at once."""
 
-    Parameters
-    ----------
-    control, treated : patients enrolled per arm.
-    analyses : how each trial is read.
-    alpha : two-sided level of the test.
-    """
+    @property
+    def alpha(self) -> float:
+        """Two-sided level of the test."""
+        ...
 
-    control: int = eqx.field(static=True)
-    treated: int = eqx.field(static=True)
-    analyses: tuple[AbstractAnalysis, ...]
-    alpha: float = eqx.field(static=True, default=0.05)
-
-    def __check_init__(self):
-        if min(self.control, self.treated) < 2:
-            raise ModelError("an arm needs at least two patients", seen=(self.control, self.treated))
-        if not 0 < self.alpha < 1:
-            raise ModelError("the level of a test lies between 0 and 1", seen=self.alpha)
-        if len({a.name for a in self.analyses}) < max(1, len(self.analyses)):
-            raise ModelError("a design needs at least one analysis, each of another name", seen=[a.name for a in self.analyses])
+    def replicate(self, world: World, rng: np.random.Generator, trials: int) -> dict[str, Readings]:
+        """Run this many trials; readings by analysis."""
+        ...
 
 
 @dataclass(frozen=True)
 class Characteristics:
     """Operating characteristics of one analysis; ``errors`` has the Monte-Carlo standard error of each figure.
 
-    ``power`` is the share of significant trials (type-I error where the effect is zero); ``estimates`` are those of every replicate.
+    Parameters
+    ----------
+    replicates : trials that the figures rest on; ``failed``: trials whose analysis came to no result, and in which nothing was concluded.
+    effect : the truth. ``mean``, ``bias``, ``sd``: of the estimates.
+    power : share of trials that rejected (type-I error where the effect is zero). ``standard_error``: mean of the stated ones.
+    coverage : of the stated 95 % interval. After an early stop it is that of the naive interval.
+    patients : mean number enrolled. ``stops``: share of trials that ended at each look; one entry where there is one.
+    estimates, p_values : (replicate,) of every trial with a result.
     """
 
     analysis: str
@@ -67,73 +75,153 @@ class Characteristics:
     errors: Mapping[str, float]
     estimates: Float[np.ndarray, " replicate"]
     p_values: Float[np.ndarray, " replicate"]
+    failed: int = 0
+    patients: float = float("nan")
+    stops: tuple[float, ...] = (1.0,)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures without the replicates."""
         return {k: v for k, v in vars(self).items() if k not in ("estimates", "p_values")} | {"errors": dict(self.errors)}
 
 
-@eqx.filter_jit
-def _chunk(design: Design, world: AbstractWorld, key: PRNGKeyArray, index: Array) -> tuple[Estimates, ...]:
-    arm = jnp.concatenate([jnp.zeros(design.control, int), jnp.ones(design.treated, int)])
+@dataclass(frozen=True)
+class _Task:
+    """A stretch of blocks: the same wherever it runs."""
 
-    def one(i):
-        trial = world.trial(arm, key=jax.random.fold_in(key, i))
-        return tuple(a.analyse(trial) for a in design.analyses)
+    design: Replicated
+    world: World
+    key: tuple[int, int]
 
-    return jax.vmap(one)(index)
+    def __call__(self, block: int) -> dict[str, Readings]:
+        return self.design.replicate(self.world, generator(self.key, block), BLOCK)
 
 
 def simulate(
-    design: Design, world: AbstractWorld, replicates: int, *, key: PRNGKeyArray, progress: Progress | None = None
+    design: Any,
+    world: World | AbstractWorld,
+    replicates: int,
+    *,
+    key: SimulationKey | PRNGKeyArray,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> dict[str, Characteristics]:
     """Repeat a trial.
 
     Parameters
     ----------
-    design, world : who is enrolled and how it is read; where patients and outcomes come from.
+    design, world : who is enrolled and how it is read; where patients and outcomes come from. A world written in JAX takes a plain
+        :class:`~gemel.trials.simulate.design.Design` with analyses that are.
     replicates : number of trials.
-    key : a replicate's randomness is folded from it and the replicate's number; longer runs and other workers give the same bits.
-    progress : told of finished trials.
+    key : a seed or a typed JAX key. Trials are drawn in blocks of a fixed size, each from a counter-based generator that starts at the block's number:
+        longer runs, other tasks and other workers give the same bits.
+    progress : told of finished trials; where it asks for a stop, the figures are those of the trials done.
+    executor : runs blocks elsewhere; left out, here, one after the other.
 
     Returns
     -------
     Operating characteristics by analysis.
+
+    Raises
+    ------
+    ModelError
+        For fewer than two replicates, or a world without what an analysis needs.
+    InferenceError
+        When no trial came to a result.
     """
     if replicates < 2:
         raise ModelError("operating characteristics need at least two trials", seen=replicates)
-    parts: list[tuple[Estimates, ...]] = []
-    if progress is not None:
-        progress.start("trials", replicates)
-    for first in range(0, replicates, _LANES):
-        found = _chunk(design, world, key, first + jnp.arange(_LANES))
-        parts.append(jax.tree.map(lambda x, first=first: np.asarray(x)[: replicates - first], found))
-        if progress is not None and progress.update(min(first + _LANES, replicates)) is False:
-            break
-    if progress is not None:
-        progress.finish()
-    whole = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-    effect = float(world.effect)
-    return {a.name: _characteristics(a.name, e, effect, design.alpha) for a, e in zip(design.analyses, whole, strict=True)}
+    if not isinstance(world, World):
+        from gemel.trials.simulate.compiled import simulate_compiled
+
+        return simulate_compiled(design, world, replicates, key=key, progress=progress)
+    task = _Task(design, world, philox_key(key))
+    blocks = range(-(-replicates // BLOCK))
+    if executor is not None:
+        parts = executor.run(task, blocks, progress=progress)
+    else:
+        parts = []
+        if progress is not None:
+            progress.start("trials", replicates)
+        for block in blocks:
+            parts.append(task(block))
+            if progress is not None and progress.update(min((block + 1) * BLOCK, replicates)) is False:
+                break
+        if progress is not None:
+            progress.finish()
+    return {
+        name: characteristics(name, joined([part[name] for part in parts], replicates), world.effect, design.alpha) for name in parts[0]
+    }
+
+
+def joined(parts: Sequence[Readings], replicates: int) -> Readings:
+    """Put blocks of readings together and cut them to the number asked for."""
+    whole = {}
+    for field in fields(Readings):
+        values = [getattr(part, field.name) for part in parts]
+        whole[field.name] = None if values[0] is None else np.concatenate(values)[:replicates]
+    return Readings(**whole)
 
 
 def compare(
-    designs: Mapping[str, Design], world: AbstractWorld, replicates: int, *, key: PRNGKeyArray
+    designs: Mapping[str, Any],
+    world: World | AbstractWorld,
+    replicates: int,
+    *,
+    key: SimulationKey | PRNGKeyArray,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> dict[str, dict[str, Characteristics]]:
     """Repeat several designs in one world under the same randomness."""
-    return {name: simulate(design, world, replicates, key=key) for name, design in designs.items()}
+    return {name: simulate(design, world, replicates, key=key, progress=progress, executor=executor) for name, design in designs.items()}
 
 
-def _characteristics(name: str, e: Estimates, effect: float, alpha: float) -> Characteristics:
-    n = len(e.estimate)
-    estimate, p = np.asarray(e.estimate), np.asarray(e.p_value)
-    power = float(np.mean(p < alpha))
-    covered = float(np.mean((np.asarray(e.low) <= effect) & (effect <= np.asarray(e.high))))
+def reduction(plain: Characteristics, adjusted: Characteristics) -> tuple[float, float]:
+    """Return the share of patients that an analysis saves beside another of the same trials, and its Monte-Carlo error.
+
+    That is one less the ratio of the variances of the estimates; the error knows that both come from the same trials.
+
+    References
+    ----------
+    Pitman 1939, doi:10.1093/biomet/31.1-2.9 (variances of correlated normals).
+    """
+    n = min(len(plain.estimates), len(adjusted.estimates))
+    if plain.failed or adjusted.failed or n < 3:
+        ratio, r = adjusted.sd**2 / plain.sd**2, 0.0
+    else:
+        ratio = float(np.var(adjusted.estimates, ddof=1) / np.var(plain.estimates, ddof=1))
+        r = float(np.corrcoef(plain.estimates, adjusted.estimates)[0, 1])
+    return 1 - ratio, float(2 * ratio * np.sqrt(max(1 - r**2, 0.0) / max(n - 1, 1)))
+
+
+def _stops(look: Int[np.ndarray, " replicate"] | None) -> tuple[float, ...]:
+    return (1.0,) if look is None else tuple((np.bincount(look) / len(look)).tolist())
+
+
+def characteristics(name: str, readings: Readings, effect: float, alpha: float) -> Characteristics:
+    """Sum up the readings of one analysis.
+
+    Raises
+    ------
+    InferenceError
+        When fewer than two trials came to a result.
+    """
+    good = np.isfinite(readings.estimate) & np.isfinite(readings.p_value)
+    n, failed = int(good.sum()), int((~good).sum())
+    if n < 2:
+        raise InferenceError(
+            "no operating characteristics: the analysis came to no result", seen=f"{failed} of {len(good)} trials of {name}",
+            expected="two or more with a result", fix="enrol more patients per arm, or lose fewer of them",
+        )  # fmt: skip
+    estimate, p = readings.estimate[good], readings.p_value[good]
+    rejected = p < alpha if readings.rejected is None else readings.rejected[good]
+    power = float(np.mean(rejected))
+    covered = float(np.mean((readings.low[good] <= effect) & (effect <= readings.high[good])))
     sd = float(estimate.std(ddof=1))
 
     def share(v: float) -> float:
         return float(np.sqrt(max(v * (1 - v), 0.25 / n) / n))  # not zero where all or none of the trials agree
 
+    patients = float("nan") if readings.patients is None else float(readings.patients[good].mean())
     errors = {
         "power": share(power),
         "coverage": share(covered),
@@ -141,6 +229,10 @@ def _characteristics(name: str, e: Estimates, effect: float, alpha: float) -> Ch
         "bias": sd / np.sqrt(n),
         "sd": sd / np.sqrt(2 * (n - 1)),
     }
+    if readings.patients is not None:
+        errors["patients"] = float(readings.patients[good].std(ddof=1) / np.sqrt(n))
+    mean = float(estimate.mean())
     return Characteristics(
-        name, n, effect, power, float(estimate.mean()), float(estimate.mean()) - effect, sd, float(np.mean(e.standard_error)), covered, errors, estimate, p
+        name, n, effect, power, mean, mean - effect, sd, float(np.mean(readings.standard_error[good])), covered, errors, estimate, p,
+        failed, patients, _stops(None if readings.look is None else readings.look[good]),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Analyses in closed form, for one simulated trial at a time: made to be mapped over thousands."""
+"""Analyses written in JAX, for worlds that are: in closed form, one simulated trial at a time, made to be mapped over thousands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.scipy.special import betainc, gammaln, ndtr, ndtri
 from jaxtyping import Array, Float
 
-from gemel.trials.simulate.worlds import Trial
+from gemel.trials.simulate.worlds.compiled import Trial
 
 __all__ = ["AbstractAnalysis", "Ancova", "DifferenceInMeans", "DifferenceInProportions", "Estimates"]
 

@@ -1,4 +1,4 @@
-"""Worlds: where the patients of a simulated trial come from, and what becomes of them under each arm."""
+"""Worlds written in JAX, for patients that come out of a JAX model: one trial at a time, made to be mapped over thousands."""
 
 from __future__ import annotations
 
