@@ -164,6 +164,7 @@ def evidence(
     made = dossier(manifest, runs, time=time.time_ns(), missing=missing, judgements=judgements, data_hash=data_hash, model=model)
     used = sorted({name for r in made.runs for name in r.settings.get("data", ())})
     place = output if output is not None else folder / manifest.id
+    made = _unchanged(made, place / "dossier.json")
     files = _write(made, place, data_rows(used), signer, judgement)
     told = made.to_dict() | {"files": {k: str(v) for k, v in files.items()}}
     if json_:
@@ -186,7 +187,6 @@ def _write(made: Dossier, place: Path, data: list[tuple[str, str, str]], signer:
     from gemel.web.pdf import render_pdf
 
     place.mkdir(parents=True, exist_ok=True)
-    made = _unchanged(made, place / "dossier.json")
     view = dossier_view(made, data=data)
     told = made.to_dict()
     files = {"dossier": place / "dossier.html", "pdf": place / "dossier.pdf", "json": place / "dossier.json", "card": place / "card.html", "checklists": place / "checklists.html"}  # fmt: skip
@@ -243,8 +243,8 @@ def _verify(twin: str, path: Path, json_: bool) -> int:
         )
     else:
         found["signature"] = "none"
-    now = told.get("model_hash") if twin.endswith(".toml") else model_hash(twin)
-    found["state"] = "current" if told.get("model_hash") == now and told.get("twin") == (twin if not twin.endswith(".toml") else told.get("twin")) else "STALE: the twin is another now"  # fmt: skip
+    is_current = twin.endswith(".toml") or (told.get("twin"), told.get("model_hash")) == (twin, model_hash(twin))
+    found["state"] = "current" if is_current else "STALE: the twin is another now"
     if json_:
         print_json(found)
     else:

@@ -33,6 +33,7 @@ from gemel.core.errors import InferenceError
 from gemel.core.protocols import Progress
 from gemel.core.record import PatientRecord
 from gemel.engine.data import Dataset
+from gemel.engine.infer import lanes
 from gemel.engine.infer.adaptive import Adaptive
 from gemel.engine.infer.laplace import Laplace
 from gemel.engine.keys import stream
@@ -177,11 +178,8 @@ def _alike(observed: Sequence[Observed]) -> list[Observed]:
 
 def _buckets(observed: Sequence[Observed]) -> list[np.ndarray]:
     """Return the recordings that share a program, with something in them."""
-    shapes: dict[tuple, list[int]] = {}
-    for i, o in enumerate(observed):
-        if o.data.count:
-            shapes.setdefault(tuple(np.shape(x) for x in jax.tree.leaves((o.data, o.plan, o.context))), []).append(i)
-    return [np.asarray(members) for members in shapes.values()]
+    filled = np.array([i for i, o in enumerate(observed) if o.data.count], int)
+    return [filled[members] for members in lanes.alike((observed[i].data, observed[i].plan, observed[i].context) for i in filled)]
 
 
 def _expand(

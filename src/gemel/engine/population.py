@@ -19,6 +19,7 @@ from jaxtyping import PRNGKeyArray
 
 from gemel.core.errors import InferenceError
 from gemel.core.protocols import Progress
+from gemel.engine.infer import lanes
 from gemel.engine.infer.laplace import Laplace
 from gemel.engine.keys import stream
 from gemel.engine.model import AbstractModel, Observed, target_of
@@ -71,12 +72,9 @@ def _moments(
     model: AbstractModel, observed: Sequence[Observed], method: Laplace, key: PRNGKeyArray
 ) -> tuple[PopulationSums, tuple[int, ...]]:
     keys = jax.random.split(stream(key, "people"), len(observed))
-    shapes: dict[tuple, list[int]] = {}
-    for i, o in enumerate(observed):  # people of one bucket share a program and run together
-        shapes.setdefault(tuple(np.shape(x) for x in jax.tree.leaves((o.data, o.plan, o.context))), []).append(i)
     d = model.prior.size
     sums, lost = PopulationSums(0, np.zeros(d), np.zeros((d, d))), []
-    for members in shapes.values():
+    for members in lanes.alike((o.data, o.plan, o.context) for o in observed):
         found = method.run_batch([target_of(model, observed[i]) for i in members], keys=keys[np.asarray(members)])
         for i, inference in zip(members, found, strict=True):
             mean, covariance = (np.asarray(v) for v in inference.posterior.moments())

@@ -12,7 +12,6 @@ Sailynoja, Buerkner and Vehtari 2022, doi:10.1007/s11222-022-10090-6 (simultaneo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -29,6 +28,8 @@ from gemel.engine.room import Room
 from gemel.evidence.comparisons import holm
 
 __all__ = [
+    "LEAST_P",
+    "MOST_REFUSED",
     "Calibration",
     "Coverage",
     "Uniformity",
@@ -43,6 +44,10 @@ __all__ = [
 
 LOG_LIKELIHOOD, DISTANCE = "log likelihood", "distance from the centre"
 LEVELS = (0.5, 0.8, 0.9, 0.95)
+LEAST_P = 1e-3
+"""Smallest p-value, adjusted for the number of quantities and tests, that ranks of an honest method may show."""
+MOST_REFUSED = 0.2
+"""Largest share of simulated people whose posterior a method may refuse."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +102,6 @@ def _log_likelihoods(targets: AbstractTarget, z: jax.Array) -> jax.Array:
     return eqx.filter_vmap(lambda t, rows: jax.vmap(t.log_likelihood)(rows), in_axes=(eqx.if_array(0), 0))(targets, z)
 
 
-def _shape(target: AbstractTarget) -> Any:
-    leaves, structure = jax.tree.flatten(target)
-    return structure, tuple((np.shape(x), np.asarray(x).dtype.name) for x in leaves)
-
-
 def _infer(method: AbstractMethod, targets: list[AbstractTarget], keys: PRNGKeyArray) -> list[Inference]:
     batch = getattr(method, "run_batch", None)
     if batch is not None:
@@ -141,7 +141,6 @@ def sbc(
     """
     model = room.model() if model is None else model
     method = room.method() if method is None else method
-    groups: dict[Any, list[int]] = {}
     targets, truths = [], []
     for i in range(n):
         record, now, truth = room.simulate_record(jax.random.fold_in(stream(key, "people"), i))
@@ -152,11 +151,10 @@ def sbc(
             )
         targets.append(target_of(model, model.observe(record.as_of(now), now)))
         truths.append([float(p.bijector.unconstrain(np.asarray(truth[p.name], float))) for p in model.prior.parameters])
-        groups.setdefault(_shape(targets[-1]), []).append(i)
     keys = jax.vmap(lambda i: jax.random.fold_in(stream(key, "inference"), i))(np.arange(n))
     found: dict[str, dict[int, int]] = {q: {} for q in (*model.prior.names, LOG_LIKELIHOOD, DISTANCE)}
     refused: dict[int, int] = {}
-    for members in groups.values():
+    for members in lanes.alike(targets):
         inferences = _infer(method, [targets[i] for i in members], keys[np.array(members)])
         rows, kept = [], []
         for i, inference in zip(members, inferences, strict=True):

@@ -118,14 +118,13 @@ def _before_the_last_act(record: PatientRecord, end: int, horizon: int) -> tuple
     seen = readings[readings <= moment]
     if len(seen) == 0 or moment - int(seen[-1]) > horizon / 4:
         return record, end
-    now = max(e.start for e in acts)
     told = tuple(
-        e.model_copy(update={"recorded": min(e.recorded, now - MINUTE)}) if e.start == now else e
+        e.model_copy(update={"recorded": min(e.recorded, moment - MINUTE)}) if e.start == moment else e
         for e in record.exposures
-        if e.start <= now or e.end > e.start
+        if e.start <= moment or e.end > e.start
     )
-    series = tuple(s.between(-(2**62), now + 1) for s in record.series)
-    return record.model_copy(update={"exposures": told, "series": series}), now
+    series = tuple(s.between(-(2**62), moment + 1) for s in record.series)
+    return record.model_copy(update={"exposures": told, "series": series}), moment
 
 
 def _tolerance(record: PatientRecord, twin: Twin) -> float:

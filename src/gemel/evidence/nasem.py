@@ -17,7 +17,7 @@ from gemel.evidence.bootstrap import clustered_interval
 from gemel.evidence.life import LifeEvent
 from gemel.evidence.run import EvidenceRun
 
-__all__ = ["LABELS", "LEAST", "ROWS", "Conformance", "Row", "check_nasem"]
+__all__ = ["COVERED", "LABELS", "LEAST", "ROWS", "Conformance", "Row", "check_nasem"]
 
 Status = Literal["shown", "not shown", "stale"]
 LABELS = ("virtual cohort", "model", "shadow", "twin (simulated loop)", "twin (live loop)")
@@ -26,7 +26,7 @@ LEAST = 3
 NOISE_NATS = 0.02
 """Divergence of 2,048 draws of a prior of twelve parameters from that prior, twice over: less than this is not learning."""
 COVERED = (0.85, 0.95)
-"""What the measured coverage of 90 % intervals must lie in."""
+"""What the interval, over people, of the measured coverage of 90 % intervals must reach into."""
 
 ROWS = {
     "N1": "structure and context: a versioned model with patient-specific parameters, and a stated context of use",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from gemel import __version__
 from gemel.core.advice import ShownOn
 from gemel.core.errors import FormatError
 from gemel.core.lineage import digest
+from gemel.evidence.json_lines import append_lines, read_lines
 from gemel.evidence.life import LifeEvent
 
 __all__ = ["CATEGORIES", "EvidenceRun", "Measured", "append", "latest", "read", "standing"]
@@ -115,9 +115,7 @@ def append(path: Path, run: EvidenceRun) -> str:
     """Append a run to a file of JSON lines; the same run enters once. Return its id."""
     if path.exists() and any(old.id == run.id for old in read(path)):
         return run.id
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as sink:
-        sink.write(json.dumps({"id": run.id, **run.model_dump(mode="json")}, sort_keys=True) + "\n")
+    append_lines(path, [{"id": run.id, **run.model_dump(mode="json")}])
     return run.id
 
 
@@ -130,19 +128,18 @@ def read(path: Path) -> tuple[EvidenceRun, ...]:
         When a line cannot be read, or is not what was appended.
     """
     runs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for place, table in read_lines(path, "an evidence run"):
+        told = table.pop("id", None)
         try:
-            table = json.loads(line)
-            told = table.pop("id", None)
             run = EvidenceRun(**table)
-        except (json.JSONDecodeError, ValidationError, TypeError, AttributeError) as error:
+        except (ValidationError, TypeError) as error:
             raise FormatError(
-                "not an evidence run", seen=f"{path.name}, line {number}: {type(error).__name__}", expected="one JSON object per line"
+                "not an evidence run", seen=f"{place}: {type(error).__name__}", expected="what gemel evidence wrote"
             ) from error
         if told != run.id:
             raise FormatError(
                 "an evidence run was edited",
-                seen=f"{path.name}, line {number}: {told}",
+                seen=f"{place}: {told}",
                 expected=run.id,
                 fix="run it again; runs are appended, never edited",
             )

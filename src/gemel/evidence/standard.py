@@ -8,18 +8,18 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy import stats
 
 from gemel.core.advice import ShownOn
 from gemel.core.errors import EvidenceError
-from gemel.core.time import iso
+from gemel.core.time import MINUTE, iso
 from gemel.engine.keys import stream
-from gemel.engine.model import AbstractModel
+from gemel.engine.model import AbstractModel, Observed
 from gemel.engine.room import Room
 from gemel.evidence.applicability import applicability
 from gemel.evidence.bootstrap import clustered_interval
-from gemel.evidence.calibration import sbc, uniformity
+from gemel.evidence.calibration import LEAST_P, MOST_REFUSED, coverage, sbc, uniformity
 from gemel.evidence.loop import Life, live_many
+from gemel.evidence.nasem import COVERED
 from gemel.evidence.run import Measured
 from gemel.evidence.sensitivity.of_model import sensitivity_of
 from gemel.evidence.sensitivity.sobol import SobolResult
@@ -30,11 +30,8 @@ from gemel.evidence.validation import validate
 from gemel.evidence.verification.convergence import refine
 from gemel.physics.ode import RK4
 
-__all__ = ["LEAST_P", "MOST_REFUSED", "studies_of"]
+__all__ = ["studies_of"]
 
-LEAST_P = 1e-3
-"""Smallest p-value, adjusted for the number of quantities and tests, that ranks of an honest method may show."""
-MOST_REFUSED = 0.2
 REPLICAS, PEOPLE, POINTS = (200, 40), (40, 4), (2**10, 2**7)
 """Of a whole run and of a quick one: people ranked, people taken around the loop, base points of the sensitivity indices."""
 LIMITS = 0.999
@@ -58,20 +55,28 @@ def _ranks(context: Context) -> Found:
         Measured(name="smallest p-value of uniform ranks, adjusted", value=told.p_value, low=LEAST_P, met=told.p_value >= LEAST_P, shown_on=on, note=", ".join(told.worst)),
         Measured(name="people whose posterior was refused", value=refused / replicas, high=MOST_REFUSED, met=refused <= MOST_REFUSED * replicas, shown_on=on),
     ]  # fmt: skip
-    size = found.draws + 1
-    inside = [rank for rank in range(size) if 0.05 * size <= rank < 0.95 * size]
-    nominal = len(inside) / size
-    low, high = (float(x) / found.replicas for x in stats.binom.interval(LIMITS, found.replicas, nominal))
     for name in context.model.prior.names:
-        share = float(np.isin(found.ranks[name], inside).mean())
+        (c,) = coverage(found, name, levels=(0.9,), limits=LIMITS)
         figures.append(
             Measured(
-                name=f"coverage of 90 % intervals: {name}", value=share, low=low, high=high, met=low <= share <= high, shown_on=on,
-                note=f"binomial limits {LIMITS:.1%} about {nominal:.2f}",
+                name=f"coverage of 90 % intervals: {name}", value=c.share, low=c.low, high=c.high, met=c.within, shown_on=on,
+                note=f"binomial limits {LIMITS:.1%}",
             )
         )  # fmt: skip
     tables = {"ranks": {k: v.tolist() for k, v in found.ranks.items()}, "draws": {"draws": [found.draws]}}
     return Found(tuple(figures), tables, settings={"replicas": replicas, "method": context.room.method().name})
+
+
+def _end(model: AbstractModel, observed: Observed, now: int) -> float:
+    """Return *now* in the model's unit of time since its epoch."""
+    return (now - observed.epoch) / MINUTE / model.minutes
+
+
+def _coverage_of_people(name: str, share: float, interval: tuple[float, float], on: ShownOn) -> Measured:
+    """Return the coverage of 90 % intervals of forecasts, met when the interval over people reaches into what is asked."""
+    (low, high), (least, most) = interval, COVERED
+    note = f"limits: 95 % over people; met when they reach into {least} to {most}"
+    return Measured(name=name, value=share, low=low, high=high, met=high >= least and low <= most, shown_on=on, note=note)
 
 
 def _finer(model: AbstractModel, factor: int) -> AbstractModel | None:
@@ -86,7 +91,7 @@ def _steps(context: Context) -> Found:
     record, now, truth = context.room.simulate_record(context.key("steps"))
     observed = context.model.observe(record, now)
     z = np.asarray([float(p.bijector.unconstrain(np.asarray(truth[p.name], float))) for p in context.model.prior.parameters])
-    end = (now - observed.epoch) / 6e10 / context.model.minutes
+    end = _end(context.model, observed, now)
     times = np.linspace(end / 8, end, 8)
     names = [f"{o.name} ({o.unit})" for o in context.model.outputs]
 
@@ -124,7 +129,7 @@ def _steps(context: Context) -> Found:
 def _indices(context: Context) -> Found:
     record, now, _ = context.room.simulate_record(context.key("sensitivity"))
     observed = context.model.observe(record, now)
-    end = (now - observed.epoch) / 6e10 / context.model.minutes
+    end = _end(context.model, observed, now)
     times = np.linspace(end / 4, end, 4)
     outputs = context.model.outputs
 
@@ -208,7 +213,7 @@ def _loop_figures(lives: tuple[Life, ...], on: ShownOn) -> list[Measured]:
         Measured(name="people taken around the loop", value=float(len(lives)), shown_on=on),
         Measured(name="people acted on as advised", value=float(sum(life.is_active for life in lives)), shown_on=on),
         Measured(name="people for whom no advice was given", value=float(sum(any(e.values.get("abstained") for e in life.events) for life in lives)), shown_on=on),
-        Measured(name="coverage of 90 % intervals of forecasts", value=share, low=low, high=high, met=high >= 0.85 and low <= 0.95, shown_on=on, note="limits: 95 % over people; met when they reach into 0.85 to 0.95"),
+        _coverage_of_people("coverage of 90 % intervals of forecasts", share, (low, high), on),
         Measured(name="seconds to assimilate, median", value=float(np.median(seconds)) if seconds else 0.0, unit="s", shown_on=on),
     ]  # fmt: skip
 
@@ -256,9 +261,8 @@ def _validated(context: Context) -> Found:
     for row in result.rows:
         if row.forecaster != "twin":
             continue
-        low, high = row.coverage90_interval
         figures += [
-            Measured(name=f"coverage of 90 % intervals at {row.horizon} min", value=row.coverage90, low=low, high=high, met=high >= 0.85 and low <= 0.95, shown_on=on, note="limits: 95 % over people; met when they reach into 0.85 to 0.95"),
+            _coverage_of_people(f"coverage of 90 % intervals at {row.horizon} min", row.coverage90, row.coverage90_interval, on),
             Measured(name=f"error against ridge at {row.horizon} min", value=row.gain_rmse, unit="%", low=row.gain_rmse_interval[0], high=row.gain_rmse_interval[1], met=row.gain_rmse_interval[1] >= 0.0, shown_on=on, note="gain in RMSE; met unless surely worse than ridge"),
             Measured(name=f"RMSE at {row.horizon} min", value=row.rmse, unit=result.unit, shown_on=on),
             Measured(name=f"CRPS at {row.horizon} min", value=row.crps, unit=result.unit, shown_on=on),

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from gemel.engine.status import sentence
-from gemel.evidence.calibration import sbc, uniformity
+from gemel.evidence.calibration import LEAST_P, MOST_REFUSED, sbc, uniformity
 from gemel.testing.report import require
 from gemel.testing.subject import Subject
 
-__all__ = ["LEAST_P", "MOST_REFUSED", "check_calibration"]
-
-LEAST_P = 1e-3
-"""Smallest p-value, adjusted for the number of quantities and tests, that an honest method may show."""
-MOST_REFUSED = 0.2
+__all__ = ["check_calibration"]
 
 
 def check_calibration(subject: Subject) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,22 @@ from jaxtyping import PyTree
 from gemel.core.protocols import Progress
 from gemel.engine.infer.base import AbstractTarget
 
-__all__ = ["Optimum", "chunked", "count", "host", "multistart", "rows", "stack"]
+__all__ = ["Optimum", "alike", "chunked", "count", "host", "multistart", "rows", "stack"]
 
 
 def _join(*leaves: Any) -> Any:
     if eqx.is_array(leaves[0]):
         return np.stack([np.asarray(x) for x in leaves])
     return leaves[0] if all(x == leaves[0] for x in leaves) else np.asarray(leaves)
+
+
+def alike(trees: Iterable[PyTree]) -> list[list[int]]:
+    """Return the places of trees whose leaves have one structure, shapes and types: they share a program and run together."""
+    groups: dict[Any, list[int]] = {}
+    for i, tree in enumerate(trees):
+        leaves, structure = jax.tree.flatten(tree)
+        groups.setdefault((structure, tuple((np.shape(x), np.asarray(x).dtype.name) for x in leaves)), []).append(i)
+    return list(groups.values())
 
 
 def stack(targets: Sequence[AbstractTarget]) -> AbstractTarget:

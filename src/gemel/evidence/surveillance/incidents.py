@@ -5,7 +5,6 @@ An alarm opens an incident once. Nothing closes itself: a person does, with a na
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gemel.core.errors import EvidenceError, FormatError
 from gemel.core.lineage import digest
 from gemel.core.time import DAY
+from gemel.evidence.json_lines import append_lines, read_lines
 
 __all__ = [
     "CLOCK_DAYS",
@@ -220,20 +220,18 @@ def append_entries(path: Path, entries: Iterable[Entry]) -> int:
     """Append entries to a file, chained to what stands there; an incident is opened once. Return how many were new."""
     old = read_entries(path) if path.exists() else ()
     known, last = {e.incident for e in old if e.event == "opened"}, old[-1].hash if old else START
-    added = 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as sink:
-        for entry in entries:
-            if entry.event == "opened" and entry.incident in known:
-                continue
-            if entry.event != "opened" and entry.incident not in known:
-                raise EvidenceError("no incident of this id was opened", seen=entry.incident, expected="an id of the list")
-            chained = entry.model_copy(update={"previous": last})
-            last = chained.hash
-            known.add(entry.incident)
-            sink.write(json.dumps({**chained.model_dump(mode="json"), "hash": last}, sort_keys=True) + "\n")
-            added += 1
-    return added
+    new = []
+    for entry in entries:
+        if entry.event == "opened" and entry.incident in known:
+            continue
+        if entry.event != "opened" and entry.incident not in known:
+            raise EvidenceError("no incident of this id was opened", seen=entry.incident, expected="an id of the list")
+        chained = entry.model_copy(update={"previous": last})
+        last = chained.hash
+        known.add(entry.incident)
+        new.append({**chained.model_dump(mode="json"), "hash": last})
+    append_lines(path, new)
+    return len(new)
 
 
 def read_entries(path: Path) -> tuple[Entry, ...]:
@@ -245,19 +243,16 @@ def read_entries(path: Path) -> tuple[Entry, ...]:
         When a line cannot be read, was edited, or one is missing.
     """
     entries, last = [], START
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for place, table in read_lines(path, "an entry about an incident"):
+        told = table.pop("hash", None)
         try:
-            table = json.loads(line)
-            told = table.pop("hash", None)
             entry = Entry(**table)
-        except (json.JSONDecodeError, ValidationError, TypeError, AttributeError) as error:
-            raise FormatError(
-                "not an entry about an incident", seen=f"{path.name}, line {number}", expected="one JSON object per line"
-            ) from error
+        except (ValidationError, TypeError) as error:
+            raise FormatError("not an entry about an incident", seen=place, expected="what gemel surveil wrote") from error
         if entry.previous != last or told != entry.hash:
             raise FormatError(
                 "the file of incidents was edited, or a line is missing",
-                seen=f"{path.name}, line {number}",
+                seen=place,
                 expected="each line chained to the one above by its hash",
                 fix="restore the file; entries are appended, never edited",
             )

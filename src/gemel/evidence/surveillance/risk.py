@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from gemel.core.errors import EvidenceError
+from gemel.evidence.logistic import newton_logistic
 
 __all__ = ["RiskModel", "fit_risk"]
 
@@ -60,19 +61,12 @@ def fit_risk(covariates: ArrayLike, outcome: ArrayLike, *, weights: ArrayLike | 
     events = float(w @ y)
     if not 0 < events < w.sum():
         raise EvidenceError("a risk model needs both outcomes", seen=f"{events:g} events of {w.sum():g}", expected="at least one of each")
-    beta = np.zeros(x.shape[1])
-    beta[0] = special.logit(events / w.sum())
-    information = np.eye(len(beta))
-    for _ in range(50):
-        p = special.expit(x @ beta)
-        information = (x * (w * p * (1 - p))[:, None]).T @ x
-        if not np.linalg.cond(information) < 1e14:
-            break
-        step = np.linalg.solve(information, x.T @ (w * (y - p)))
-        beta = beta + step
-        if np.abs(step).max() < 1e-10:
-            errors = np.sqrt(np.diag(np.linalg.inv(information)))
-            return RiskModel(tuple(beta.tolist()), tuple(errors.tolist()), round(w.sum()), round(events))
+    start = np.zeros(x.shape[1])
+    start[0] = special.logit(events / w.sum())
+    found = newton_logistic(x, y, w, start)
+    if found is not None:
+        errors = np.sqrt(np.diag(np.linalg.inv(found[1])))
+        return RiskModel(tuple(found[0].tolist()), tuple(errors.tolist()), round(w.sum()), round(events))
     raise EvidenceError(
         "the risk model does not settle: its cases are separated, or a covariate is a sum of others",
         seen=f"{len(y)} cases, {events:g} events",

@@ -229,7 +229,7 @@ def _zip_sources(name: str, raw: bytes) -> list[Source]:
         def read() -> bytes:
             try:
                 raw_member = archive.read(member)
-            except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+            except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
                 raise FormatError(
                     f"{member.filename} in {name} cannot be unpacked",
                     seen=type(error).__name__,

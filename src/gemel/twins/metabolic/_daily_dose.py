@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["DAILY_DOSE", "usual"]
+from collections.abc import Mapping
+
+from gemel.core.code import Code
+from gemel.engine.carry_out import Written
+
+__all__ = ["DAILY_DOSE", "usual", "written_drugs"]
 
 DAILY_DOSE: dict[str, float] = {
     "A10BA02": 2000.0, "A10BF01": 300.0, "A10BF02": 300.0, "A10BF03": 0.6, "A10BB01": 7.0, "A10BB07": 10.0, "A10BB08": 60.0, "A10BB09": 60.0,
@@ -15,3 +20,15 @@ DAILY_DOSE: dict[str, float] = {
 def usual(codes: tuple[str, ...]) -> str:
     """Return the first substance of a class of drugs that has a defined daily dose."""
     return next(code for code in DAILY_DOSE if code.startswith(codes))
+
+
+def written_drugs(codes: Mapping[int, tuple[str, ...]], unit: str, *, is_rate: bool = False) -> dict[int, Written]:
+    """Return how usual doses are written: channel -> its class of drugs by the first substance that has a defined daily dose.
+
+    Parameters
+    ----------
+    codes : channel -> ATC codes of the class.
+    unit : ``mg``, or ``mg/d`` of a rate.
+    """
+    substances = {channel: usual(of) for channel, of in codes.items()}
+    return {c: Written(Code.parse(f"atc:{s}"), unit, factor=DAILY_DOSE[s], is_rate=is_rate) for c, s in substances.items()}

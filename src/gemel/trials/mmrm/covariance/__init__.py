@@ -6,7 +6,7 @@ from gemel.trials.mmrm.covariance.antedependence import Antedependence, Heteroge
 from gemel.trials.mmrm.covariance.autoregressive import Autoregressive, HeterogeneousAutoregressive
 from gemel.trials.mmrm.covariance.base import AbstractStructure, Shape
 from gemel.trials.mmrm.covariance.compound_symmetry import CompoundSymmetry, HeterogeneousCompoundSymmetry
-from gemel.trials.mmrm.covariance.spatial import SpatialExponential, SpatialGaussian
+from gemel.trials.mmrm.covariance.spatial import SPATIAL_EXPONENTIAL, SPATIAL_GAUSSIAN
 from gemel.trials.mmrm.covariance.toeplitz import HeterogeneousToeplitz, Toeplitz
 from gemel.trials.mmrm.covariance.unstructured import Unstructured
 
@@ -25,8 +25,8 @@ STRUCTURES: MappingProxyType[str, AbstractStructure] = MappingProxyType(
             Autoregressive(),
             HeterogeneousCompoundSymmetry(),
             CompoundSymmetry(),
-            SpatialExponential(),
-            SpatialGaussian(),
+            SPATIAL_EXPONENTIAL,
+            SPATIAL_GAUSSIAN,
         )
     }
 )

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gemel.core.code import Code
 from gemel.core.errors import DomainError
 from gemel.engine.carry_out import Written
 from gemel.engine.forecast import Forecast
 from gemel.engine.plan import Plan
 from gemel.engine.recommend import Limit, Objective
 from gemel.engine.twin import Twin
-from gemel.twins.metabolic._daily_dose import DAILY_DOSE, usual
+from gemel.twins.metabolic._daily_dose import written_drugs
 from gemel.twins.metabolic.slow.observe import ACTIVITY, CHANNEL, DAYS, ENERGY, INSULIN
 from gemel.twins.metabolic.slow.priors import DRUGS
 
@@ -36,15 +35,11 @@ MOST_SHARE = 2.0
 
 def written() -> dict[int, Written]:
     """Return how plans are written once they are begun: rates per day; a class of drugs by its first substance that has a defined daily dose."""
-    drugs = {CHANNEL[name]: usual(drug.codes) for name, drug in DRUGS.items()}
     return {
         CHANNEL["energy"]: Written(ENERGY, "kcal/d", is_rate=True),
         CHANNEL["activity"]: Written(ACTIVITY, "1", is_rate=True),
         CHANNEL["insulin"]: Written(INSULIN[-1], "[iU]/d", is_rate=True),
-    } | {
-        channel: Written(Code.parse(f"atc:{substance}"), "mg/d", factor=DAILY_DOSE[substance], is_rate=True)
-        for channel, substance in drugs.items()
-    }
+    } | written_drugs({CHANNEL[name]: drug.codes for name, drug in DRUGS.items()}, "mg/d", is_rate=True)
 
 
 def _now(twin: Twin) -> float:

@@ -8,14 +8,13 @@ from dataclasses import replace
 import equinox as eqx
 import numpy as np
 
-from gemel.core.code import Code
 from gemel.core.errors import DomainError
 from gemel.engine.carry_out import Written
 from gemel.engine.plan import Plan
 from gemel.engine.recommend import Limit, Objective
 from gemel.engine.twin import Twin
 from gemel.twins.metabolic import observe as shared
-from gemel.twins.metabolic._daily_dose import DAILY_DOSE, usual
+from gemel.twins.metabolic._daily_dose import written_drugs
 from gemel.twins.metabolic.plans import SafetyLimits
 from gemel.twins.metabolic.plans import objective as risk
 from gemel.twins.metabolic.priors import fixed as shared_constant
@@ -31,10 +30,9 @@ MOST_DRUG = 2.0
 
 def written() -> dict[int, Written]:
     """Return how meals, boluses and drugs are written once they are given: a class of drugs by its first substance that has a defined daily dose."""
-    drugs = {CHANNEL[name]: usual(drug.codes) for name, drug in DRUGS.items()}
-    return {INSULIN: Written(shared.FAST, "[iU]"), CARBOHYDRATE: Written(shared.CARBOHYDRATE, "g")} | {
-        channel: Written(Code.parse(f"atc:{substance}"), "mg", factor=DAILY_DOSE[substance]) for channel, substance in drugs.items()
-    }
+    return {INSULIN: Written(shared.FAST, "[iU]"), CARBOHYDRATE: Written(shared.CARBOHYDRATE, "g")} | written_drugs(
+        {CHANNEL[name]: drug.codes for name, drug in DRUGS.items()}, "mg"
+    )
 
 
 def _now(twin: Twin) -> float:
