@@ -207,6 +207,10 @@ def read_xpt(body: bytes) -> tuple[Dataset, ...]:
         raise FormatError("the file is empty", seen="0 bytes", expected="a SAS transport file")
     reader.head("LIBRARY", "LIBV8")
     reader.take(2 * RECORD, "the library")
+    if len(body) % RECORD:  # whole rows may be missing without any other sign
+        raise FormatError(
+            "the transport file is cut off", seen=f"{len(body)} bytes", expected="whole records of 80", fix="copy it again, in binary mode"
+        )
     found = []
     while reader.at < len(body) and reader.peek():
         found.append(_member(reader))
