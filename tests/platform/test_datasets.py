@@ -24,6 +24,7 @@ SPDX = {
     "CC0-1.0",
     "BSD-3-Clause",
     "GPL-2.0-only",
+    "GPL-3.0-only",
     "GPL-2.0-or-later",
     "public domain (17 USC 105)",
 }

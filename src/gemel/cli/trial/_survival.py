@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from gemel.cli.options import existing
-from gemel.cli.trial.options import read_bundle, told_of
+from gemel.cli.trial.options import read_bundle, read_table, told_of
 
 if TYPE_CHECKING:
     from gemel.trials.adjust.base import Result
@@ -36,7 +35,6 @@ def time_options(function: F) -> F:
 def run_times(asked: dict[str, Any], o: dict[str, Any]) -> tuple[list[Result], dict[str, Any]]:
     """Analyse times to an event."""
     from gemel.core.errors import DataError
-    from gemel.trials.data import columns_of
     from gemel.trials.survival import analyse_survival, kaplan_meier, survival_data
     from gemel.trials.survival.analysis import SUMMARIES
 
@@ -47,7 +45,7 @@ def run_times(asked: dict[str, Any], o: dict[str, Any]) -> tuple[list[Result], d
             expected="--time COL, and --event-indicator COL (1 event) or --censor COL (ADaM's CNSR, 0 event)",
         )
     bundle = read_bundle(o["prognosis"])
-    columns = columns_of(existing(o["data"]).read_text(encoding="utf-8").splitlines(), where=dict(o["where"]))
+    columns = read_table(o["data"], o["where"])
     data = survival_data(
         columns,
         **{k: o[k] for k in ("time", "censor", "arm", "subject", "baseline", "categories", "strata", "later", "missing", "missing_outcome", "first_patient_in", "unblinded")},

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from gemel.cli.options import existing
-from gemel.cli.trial.options import Names, read_bundle, told_of
+from gemel.cli.trial.options import Names, read_bundle, read_table, told_of
 
 if TYPE_CHECKING:
     from gemel.trials.adjust.base import Result
@@ -40,13 +39,12 @@ def visit_options(function: F) -> F:
 def run_visits(asked: dict[str, Any], o: dict[str, Any]) -> tuple[list[Result], dict[str, Any]]:
     """Analyse several visits per patient."""
     from gemel.core.errors import DataError
-    from gemel.trials.data import columns_of
     from gemel.trials.visits import analyse_visits, visit_data
 
     if not (o["visit"] and o["subject"]):
         raise DataError("repeated measures need to know who and when", seen="--method mmrm alone", expected="--subject COL --visit COL")
     bundle = read_bundle(o["prognosis"])
-    columns = columns_of(existing(o["data"]).read_text(encoding="utf-8").splitlines(), where=dict(o["where"]))
+    columns = read_table(o["data"], o["where"])
     data = visit_data(
         columns,
         **{k: o[k] for k in ("outcome", "arm", "subject", "visit", "visits", "baseline", "categories", "strata", "later", "missing", "first_patient_in", "unblinded")},

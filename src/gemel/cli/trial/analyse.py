@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gemel.cli.options import FilePath, existing, seed_option
+from gemel.cli.options import FilePath, seed_option
 from gemel.cli.output import echo, number, print_json, print_table
 from gemel.cli.trial._survival import TIMES, run_times, time_options
 from gemel.cli.trial._visits import run_visits, visit_options
-from gemel.cli.trial.options import Names, Pair, read_bundle, shared, told_of, write_told
+from gemel.cli.trial.options import Names, Pair, read_bundle, read_table, shared, told_of, write_told
 
 if TYPE_CHECKING:
     from gemel.trials.adjust.base import Result
@@ -110,11 +110,11 @@ def run_patients(asked: dict[str, Any], o: dict[str, Any]) -> tuple[list[Result]
     """Analyse one outcome per patient."""
     from gemel.core.errors import DataError
     from gemel.trials.analysis import analyse as analyse_
-    from gemel.trials.data import columns_of, numbers, trial_data
+    from gemel.trials.data import numbers, trial_data
     from gemel.trials.learners import LEARNERS
 
     bundle = read_bundle(o["prognosis"])
-    columns = columns_of(existing(o["data"]).read_text(encoding="utf-8").splitlines(), where=dict(o["where"]))
+    columns = read_table(o["data"], o["where"])
     extra = tuple(i.name for i in bundle.inputs) if bundle else ()
     if o["predicted_variance"]:
         extra = (*extra, o["predicted_variance"])

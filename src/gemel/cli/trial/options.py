@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gemel.trials.data import TrialData
     from gemel.trials.prognosis import PrognosisBundle
 
-__all__ = ["Names", "Pair", "read_bundle", "shared", "told_of", "write_told"]
+__all__ = ["Names", "Pair", "read_bundle", "read_table", "shared", "told_of", "write_told"]
 
 FILES = ("data", "prognosis", "history")
 """Options whose path in a design file starts at the file's folder."""
@@ -119,6 +119,13 @@ def read_bundle(path: Path | None) -> PrognosisBundle | None:
         ) from error
     bundle.check()
     return bundle
+
+
+def read_table(path: Path, where: Sequence[tuple[str, str]] = ()) -> dict[str, list[Any]]:
+    """Return the columns of a CSV, SAS transport, Parquet or Dataset-JSON file, kept where columns equal a value."""
+    from gemel.interop.tables import read_columns
+
+    return read_columns(existing(path), dict(where))
 
 
 def write_told(path: Path | None, told: dict[str, Any]) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gemel.cli.options import FilePath, Numbers, existing, seed_option
+from gemel.cli.options import FilePath, Numbers, seed_option
 from gemel.cli.output import atomic_write, echo, print_json, print_table
-from gemel.cli.trial.options import Names, Pair, read_bundle, shared, write_told
+from gemel.cli.trial.options import Names, Pair, read_bundle, read_table, shared, write_told
 
 if TYPE_CHECKING:
     from gemel.trials.prognosis import PrognosisBundle
@@ -112,12 +112,11 @@ def _learnt(o: dict[str, Any]) -> PrognosisBundle:
     from datetime import UTC, datetime
 
     from gemel.core.errors import DataError
-    from gemel.trials.data import columns_of
     from gemel.trials.prognosis import calibrate
 
     if not o["outcome"] or not o["baseline"]:
         raise DataError("a prognosis needs an outcome and inputs", seen="--history alone", expected="--outcome COL --baseline COL,COL")
-    columns = columns_of(existing(o["history"]).read_text(encoding="utf-8").splitlines(), where=dict(o["where"]))
+    columns = read_table(o["history"], o["where"])
     made = calibrate(
         columns, outcome=o["outcome"], inputs=o["baseline"], categories=o["categories"], subject=o["subject"], missing=o["missing"], seed=o["seed"]
     )  # fmt: skip
