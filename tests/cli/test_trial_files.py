@@ -65,3 +65,15 @@ def test_a_transport_file_with_zeros_and_dates_is_analysed(gemel):
     )  # fmt: skip
     assert ran.code == 0, ran.err
     assert set(ran.json()["arms"]) == {"0", "54", "81"}
+
+
+def test_a_size_in_months_and_money(gemel):
+    call = ("trial", "size", "--effect", 0.4, "--sd", 1, "--correlation", 0.5)
+    prices = ("--enrolment-per-month", 10, "--follow-up-months", 6, "--cost-per-patient", 25000, "--currency", "EUR")
+    ran = gemel(*call, *prices)
+    assert ran.code == 0, ran.err
+    assert all(words in ran.out for words in ("32.4", "25.8", "6,600,000 EUR", "1,650,000 EUR", "control arm only"))
+    told = gemel(*call, *prices, "--json").json()
+    assert [c["enrolled"] for c in told["costs"]] == [264, 198, 211]
+    assert "time and money" not in gemel(*call).out
+    assert "cannot be counted" in gemel(*call, "--follow-up-months", 6, "--cost-per-patient", 1).err

@@ -69,6 +69,10 @@ BOUNDARIES = ("obrien-fleming", "pocock", "spend-obrien-fleming", "spend-pocock"
     show_default=True,
     help="Rule for missing inputs, in history and trial.",
 )
+@click.option("--enrolment-per-month", type=float, help="Your own rate, patients: months are printed.")
+@click.option("--follow-up-months", type=float, default=0.0, show_default=True, help="From the last patient in to the last outcome.")
+@click.option("--cost-per-patient", type=float, help="Your own price: money is printed.")
+@click.option("--currency", default="", help="Of the price, as it is to be printed.")
 @click.option("--lock", type=FilePath, help="Lock the prognosis into this file, with today's date.")
 @seed_option
 @shared
@@ -94,6 +98,11 @@ def size(**o: Any) -> None:
     told: dict[str, Any] = {"size": asdict(found) | {"total": found.total, "enrolled": found.enrolled}}
     if o["looks"]:
         told["looks"] = _looks(o, found)
+    if o["enrolment_per_month"] is not None or o["cost_per_patient"] is not None or o["follow_up_months"]:
+        from gemel.trials.cost import Prices, costs
+
+        prices = Prices(**{k: o[k] for k in ("enrolment_per_month", "follow_up_months", "cost_per_patient", "currency")})
+        told["prices"], told["costs"] = asdict(prices), [asdict(c) for c in costs(found, prices)]
     if bundle:
         told["prognosis"] = {
             k: getattr(bundle, k)
@@ -103,6 +112,8 @@ def size(**o: Any) -> None:
     if o["json_"]:
         return print_json(told)
     _print_size(found, bundle)
+    if "costs" in told:
+        _print_costs(told["costs"], o["currency"])
     if o["looks"]:
         _print_looks(told["looks"])
     return None
@@ -167,6 +178,20 @@ def _print_size(found: Size, bundle: PrognosisBundle | None) -> None:
             "n by deflation of the correlation (rows) and inflation of the SD", ("", *(f"{g:g}" for g in gammas)), lines, right=(1, 2, 3)
         )
     echo(f"lineage {found.lineage}")
+
+
+def _print_costs(told: list[dict[str, Any]], currency: str) -> None:
+    def months(value: float | None) -> str:
+        return "-" if value is None else f"{value:.1f}"
+
+    def money(value: float | None) -> str:
+        return "-" if value is None else f"{value:,.0f} {currency}".strip()
+
+    rows = [
+        (c["plan"], c["enrolled"], months(c["months"]), months(c["months_saved"]), money(c["money"]), money(c["money_saved"])) for c in told
+    ]
+    heads = ("", "to enrol", "months", "saved", "cost", "saved")
+    print_table("time and money, at your rate and price", heads, rows, right=(1, 2, 3, 4, 5))
 
 
 def _print_looks(told: dict[str, Any]) -> None:
