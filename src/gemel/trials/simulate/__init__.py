@@ -6,6 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gemel.trials.simulate.analyses.linear import LinearModel
+from gemel.trials.simulate.analyses.logrank import LogRank
+from gemel.trials.simulate.analyses.proportions import RiskDifference
+from gemel.trials.simulate.analyses.repeated import RepeatedMeasures
 from gemel.trials.simulate.batch import Batch, Enrolment, Readings
 from gemel.trials.simulate.design import Design
 from gemel.trials.simulate.engine import Analysis, Characteristics, compare, reduction, simulate
@@ -46,11 +49,14 @@ __all__ = [
     "Estimates",
     "LinearModel",
     "LinearWorld",
+    "LogRank",
     "LongitudinalWorld",
     "NonlinearWorld",
     "NormalWorld",
     "Population",
     "Readings",
+    "RepeatedMeasures",
+    "RiskDifference",
     "SurvivalWorld",
     "Trial",
     "World",

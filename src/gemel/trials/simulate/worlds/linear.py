@@ -66,10 +66,10 @@ class LinearWorld(World):
         outcome = error
         outcome += one(self.sd * self.correlation) * signal
         said = prognosis(self.twin, signal, rng)
+        if self.difference:
+            outcome += one(self.difference) * enrolment.arm.astype(one)
         observed = None
         if self.dropout:
             seen = left(self.dropout, self.mechanism, signal[..., None], outcome[..., None] / one(self.sd), rng)
             observed = None if seen is None else seen[..., 0]
-        if self.difference:
-            outcome += one(self.difference) * enrolment.arm.astype(one)
         return Batch(enrolment.arm, said[None], outcome, observed)

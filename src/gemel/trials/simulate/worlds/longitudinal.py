@@ -29,7 +29,8 @@ class LongitudinalWorld(World):
     sd : at the last visit. ``decline``: mean change under control until then.
     correlation : of the best prognosis and the last visit, so that its R² is the square.
     twin : how good the prognosis is.
-    dropout : share gone by the last visit; the first visit is always seen. ``mechanism``: MAR by the last value seen, MNAR by the value unseen.
+    dropout : share of controls gone by the last visit; the first visit is always seen. ``mechanism``: MAR by the last value seen, MNAR by the value
+        unseen, both less the mean of the controls: higher leaves more often.
     intermittent : share of single visits missing at random besides.
     """
 
@@ -77,6 +78,8 @@ class LongitudinalWorld(World):
         loading = self.correlation * self.times * self.scales
         error = rng.standard_normal((*enrolment.shape, self.visits)) @ np.linalg.cholesky(self.covariance).T
         moved = error + signal[..., None] * loading
+        arm = np.broadcast_to(enrolment.arm, enrolment.shape)
+        moved = moved + arm[..., None] * (self.difference * self.times)
         standard = moved / self.scales
         there = None
         if self.dropout:
@@ -86,6 +89,4 @@ class LongitudinalWorld(World):
         if self.intermittent:
             here = rng.random(moved.shape, dtype=np.float32) >= self.intermittent
             there = here if there is None else here & there
-        arm = np.broadcast_to(enrolment.arm, enrolment.shape)
-        outcome = moved + self.times * self.decline + arm[..., None] * (self.difference * self.times)
-        return Batch(enrolment.arm, prognosis(self.twin, signal, rng)[None], outcome, there)
+        return Batch(enrolment.arm, prognosis(self.twin, signal, rng)[None], moved + self.times * self.decline, there)

@@ -18,13 +18,13 @@ __all__ = ["SurvivalWorld"]
 
 @dataclass(frozen=True)
 class SurvivalWorld(World):
-    """``S(t) = Phi(r s + sqrt(1 - r^2) e)`` at the patient's own time, ``S`` Weibull by arm: hazards are proportional **marginally**, whatever ``r``.
+    """``S(t) = Phi(-(r s + sqrt(1 - r^2) e))`` at the patient's own time, ``S`` Weibull by arm: hazards are proportional **marginally**, whatever ``r``.
 
     Parameters
     ----------
     median : of the time to event under control; ``shape``: of the Weibull distribution.
     hazard_ratio : treated over control, marginal.
-    correlation : of the best prognosis and the normal score of survival. The prognosis is the risk: high where the event comes early.
+    correlation : of the best prognosis and the normal score of S at the time of the event. The prognosis is the risk: high where it comes early.
     accrual, follow_up : patients enter evenly over ``accrual``; the study ends ``follow_up`` after the last; units of ``median``.
     dropout : share of patients censored by an exponential time within ``accrual / 2 + follow_up``.
     twin : how good the prognosis is.
