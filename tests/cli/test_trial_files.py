@@ -77,3 +77,20 @@ def test_a_size_in_months_and_money(gemel):
     assert [c["enrolled"] for c in told["costs"]] == [264, 198, 211]
     assert "time and money" not in gemel(*call).out
     assert "cannot be counted" in gemel(*call, "--follow-up-months", 6, "--cost-per-patient", 1).err
+
+
+def test_the_program_of_an_analysis_is_printed_alone(gemel, tmp_path):
+    columns = simulated(120)
+    rows = [",".join(columns), *(",".join(str(v) for v in row) for row in zip(*columns.values(), strict=True))]
+    (tmp_path / "a.csv").write_text("\n".join(rows) + "\n")
+    call = ("trial", "analyse", "--data", "a.csv", *ANALYSE, *SAID)
+    ran = gemel(*call, "--code", "r")
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith("# ancova2 of a.csv; plan ")
+    assert "expand.(d$site, TRUE)" in ran.out
+    assert "class(site" in gemel(*call, "--code", "sas").out
+    assert "fold <- utf8ToInt" in gemel(*call, "--method", "aipw", "--code", "r").out
+    assert "no SAS program" in gemel(*call, "--method", "aipw", "--code", "sas").err
+    told = gemel(*call, "--code", "r", "--json").json()
+    assert told["plan"]["hash"][:16] in told["code"]["r"]
+    assert told["plan"]["categories"] == ["site"]

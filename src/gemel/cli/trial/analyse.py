@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gemel.cli.options import FilePath, seed_option
 from gemel.cli.output import echo, number, print_json, print_table
+from gemel.cli.trial._code import plan_from, program
 from gemel.cli.trial._survival import TIMES, run_times, time_options
 from gemel.cli.trial._visits import run_visits, visit_options
 from gemel.cli.trial.options import Names, Pair, read_bundle, read_table, shared, told_of, write_told
@@ -86,6 +88,9 @@ VISITS = ("mmrm",)
 @click.option("--first-patient-in", metavar="DATE", default="", help="A prognosis must have been locked before it.")
 @click.option("--unblinded", metavar="DATE", default="", help="The same.")
 @click.option("--level", type=float, default=0.95, show_default=True, help="Of the interval.")
+@click.option(
+    "--code", type=click.Choice(("r", "sas")), help="Print the program that gives the same numbers in R or SAS, instead of the table."
+)
 @seed_option
 @shared
 @click.pass_context
@@ -99,9 +104,15 @@ def analyse(ctx: click.Context, **o: Any) -> None:
     asked = _estimand(ctx.meta.get("estimand", {}), o)
     run = run_times if o["method"] in TIMES else run_visits if o["method"] in VISITS else run_patients
     results, told = run(asked, o)
+    plan = plan_from(o, told)
+    told["plan"] = asdict(plan) | {"hash": plan.hash}
+    if o["code"]:
+        told["code"] = {o["code"]: program(o, plan, o["code"])}
     write_told(o["output"], told)
     if o["json_"]:
         return print_json(told)
+    if o["code"]:
+        return echo(told["code"][o["code"]].rstrip())
     _print_results(results, told)
     return None
 

@@ -139,5 +139,6 @@ def told_of(results: Sequence[Result], data: TrialData, estimand: dict[str, Any]
     return {
         "estimand": estimand,
         "arms": {a: int(n) for a, n in zip(data.arms, (data.shares * data.n).round(), strict=True)},
+        "covariates": list(data.names),
         "results": [asdict(r) | {"lineage": r.lineage.model_dump() | {"id": r.lineage.id}} for r in results],
     }
