@@ -1,1 +1,1 @@
-"""Designs with looks before the end: boundaries and how the error is spent."""
+"""Designs with looks: boundaries and spending, what an interim says, what may be said after a stop, sizes looked at again, enrichment, allocation."""

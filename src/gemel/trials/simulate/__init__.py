@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gemel.trials.simulate.adaptive import Enrichment, Reestimation
 from gemel.trials.simulate.analyses.linear import LinearModel
 from gemel.trials.simulate.analyses.logrank import LogRank
 from gemel.trials.simulate.analyses.proportions import RiskDifference
@@ -12,11 +13,13 @@ from gemel.trials.simulate.analyses.repeated import RepeatedMeasures
 from gemel.trials.simulate.batch import Batch, Enrolment, Readings
 from gemel.trials.simulate.design import Design
 from gemel.trials.simulate.engine import Analysis, Characteristics, compare, reduction, simulate
+from gemel.trials.simulate.recommend import Abstained, Limits, Recommended, recommend
 from gemel.trials.simulate.worlds.base import World
 from gemel.trials.simulate.worlds.binary import BinaryWorld
 from gemel.trials.simulate.worlds.linear import LinearWorld
 from gemel.trials.simulate.worlds.longitudinal import LongitudinalWorld
 from gemel.trials.simulate.worlds.nonlinear import NonlinearWorld
+from gemel.trials.simulate.worlds.subgroup import SubgroupWorld
 from gemel.trials.simulate.worlds.survival import SurvivalWorld
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ _COMPILED = {
 }
 
 __all__ = [
+    "Abstained",
     "AbstractAnalysis",
     "AbstractWorld",
     "Analysis",
@@ -45,8 +49,10 @@ __all__ = [
     "Design",
     "DifferenceInMeans",
     "DifferenceInProportions",
+    "Enrichment",
     "Enrolment",
     "Estimates",
+    "Limits",
     "LinearModel",
     "LinearWorld",
     "LogRank",
@@ -55,12 +61,16 @@ __all__ = [
     "NormalWorld",
     "Population",
     "Readings",
+    "Recommended",
+    "Reestimation",
     "RepeatedMeasures",
     "RiskDifference",
+    "SubgroupWorld",
     "SurvivalWorld",
     "Trial",
     "World",
     "compare",
+    "recommend",
     "reduction",
     "simulate",
 ]

@@ -125,7 +125,8 @@ class Readings:
     estimate, standard_error, low, high : the effect, its error, its 95 % interval.
     p_value : two-sided. ``z``: the standard normal value with this p-value, signed by the estimate.
     patients : enrolled until the trial was read.
-    look : which look ended the trial, from 0; ``stopped``: 1 crossed the upper boundary, -1 the lower, 0 neither.
+    look : which look ended the trial, from 0. ``rejected``: where that is not for the p-value to say.
+    truth : what is estimated, where it is not the effect of the world.
     """
 
     estimate: Float[np.ndarray, " trial"]
@@ -137,10 +138,11 @@ class Readings:
     patients: Float[np.ndarray, " trial"] | None = None
     look: Int[np.ndarray, " trial"] | None = None
     rejected: Bool[np.ndarray, " trial"] | None = None
+    truth: float | None = None
 
     def where(self, keep: Bool[np.ndarray, " trial"], other: Readings) -> Readings:
         """Return these readings where ``keep``, else the other's."""
-        pairs = {name: (value, getattr(other, name)) for name, value in vars(self).items()}
+        pairs = {name: (value, getattr(other, name)) for name, value in vars(self).items() if name != "truth"}
         return replace(self, **{name: None if a is None or b is None else np.where(keep, a, b) for name, (a, b) in pairs.items()})
 
 

@@ -158,7 +158,10 @@ def joined(parts: Sequence[Readings], replicates: int) -> Readings:
     whole = {}
     for field in fields(Readings):
         values = [getattr(part, field.name) for part in parts]
-        whole[field.name] = None if values[0] is None else np.concatenate(values)[:replicates]
+        if field.name == "truth" or values[0] is None:
+            whole[field.name] = values[0]
+        else:
+            whole[field.name] = np.concatenate(values)[:replicates]
     return Readings(**whole)
 
 
@@ -205,6 +208,7 @@ def characteristics(name: str, readings: Readings, effect: float, alpha: float) 
     InferenceError
         When fewer than two trials came to a result.
     """
+    effect = effect if readings.truth is None else readings.truth
     good = np.isfinite(readings.estimate) & np.isfinite(readings.p_value)
     n, failed = int(good.sum()), int((~good).sum())
     if n < 2:

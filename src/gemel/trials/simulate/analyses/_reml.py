@@ -66,7 +66,7 @@ def moments_of(z: list[np.ndarray], y: Float[np.ndarray, "trial patient visit"],
     z : columns, each (trial, patient), or (trial, patient, visit) where it changes with the visit.
     y, seen : response, and where it was observed.
     """
-    trials, patients, visits = y.shape
+    trials, _, visits = y.shape
     code = seen @ (1 << np.arange(visits))
     known = np.unique(code)
     known = known[known > 0]

@@ -22,3 +22,7 @@ class World(abc.ABC):
     @abc.abstractmethod
     def draw(self, enrolment: Enrolment, rng: np.random.Generator) -> Batch:
         """Enrol these patients."""
+
+    @abc.abstractmethod
+    def null(self) -> World:
+        """Return the same world where the treatment does nothing on average."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -40,6 +40,10 @@ class BinaryWorld(World):
     def effect(self) -> float:
         """Return the risk difference."""
         return self.treated - self.control
+
+    def null(self) -> BinaryWorld:
+        """Return the same world without an effect."""
+        return replace(self, treated=self.control)
 
     def draw(self, enrolment: Enrolment, rng: np.random.Generator) -> Batch:
         """Enrol patients."""

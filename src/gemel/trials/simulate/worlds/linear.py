@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,6 +51,10 @@ class LinearWorld(World):
     def effect(self) -> float:
         """Return the difference."""
         return self.difference
+
+    def null(self) -> LinearWorld:
+        """Return the same world without an effect."""
+        return replace(self, difference=0.0)
 
     def draw(self, enrolment: Enrolment, rng: np.random.Generator) -> Batch:
         """Enrol patients in single precision: the analysis sums squares of centred values, and draws have no more to tell."""

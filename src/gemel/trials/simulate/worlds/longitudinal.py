@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -71,6 +71,10 @@ class LongitudinalWorld(World):
         lag = np.abs(np.subtract.outer(np.arange(self.visits), np.arange(self.visits)))
         rest = self.scales * np.sqrt(1 - (self.correlation * self.times) ** 2)
         return (0.3 + 0.7 * 0.8**lag) * np.outer(rest, rest)
+
+    def null(self) -> LongitudinalWorld:
+        """Return the same world without an effect."""
+        return replace(self, difference=0.0)
 
     def draw(self, enrolment: Enrolment, rng: np.random.Generator) -> Batch:
         """Enrol patients."""

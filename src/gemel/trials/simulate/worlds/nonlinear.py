@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +44,10 @@ class NonlinearWorld(World):
     def effect(self) -> float:
         """Return the mean effect over the trial's population."""
         return self.difference + self.heterogeneity * self.shift
+
+    def null(self) -> NonlinearWorld:
+        """Return the same world without an effect on average; it still varies."""
+        return replace(self, difference=-self.heterogeneity * self.shift)
 
     def draw(self, enrolment: Enrolment, rng: np.random.Generator) -> Batch:
         """Enrol patients."""

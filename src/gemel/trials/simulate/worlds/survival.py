@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -51,6 +51,10 @@ class SurvivalWorld(World):
     def effect(self) -> float:
         """Return the logarithm of the marginal hazard ratio."""
         return math.log(self.hazard_ratio)
+
+    def null(self) -> SurvivalWorld:
+        """Return the same world without an effect."""
+        return replace(self, hazard_ratio=1.0)
 
     def draw(self, enrolment: Enrolment, rng: np.random.Generator) -> Batch:
         """Enrol patients."""
