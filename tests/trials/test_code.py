@@ -47,6 +47,7 @@ def is_balanced(text: str, comments: str) -> bool:
         (replace(PLAN, method="unadjusted"), ("lm(y. ~ arm.,", 'type = "HC3"', "qt(0.975"), ("proc reg", "hccmethod=3")),
         (replace(PLAN, method="unadjusted", summary="risk ratio"), ("robin_glm", "log_risk_ratio"), ("proc genmod",)),
         (replace(PLAN, method="ancova1", variance="hc1"), ("arm. + X", 'type = "HC1"'), ("hccmethod=1", "&_trgind")),
+        (replace(PLAN, method="ancova1", variance="hc2"), ('type = "HC2"', "crossprod(Q, w * Q)", "qt(0.975, df)"), ("hccmethod=2", "Bell and McCaffrey")),
         (replace(PLAN, method="ancova1", variance="model"), ("V <- vcov(m)",), ("/ clb",)),
         (PLAN, ("arm. * X", "the centre of X is estimated"), ("proc iml", "d` * cov(x) * d")),
         (replace(PLAN, target="sample"), ("arm. * X",), ("z1-z",)),

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from _trials import ACTG, actg, adas, estimand, made, simulated
 from gemel.core.errors import DataError, EvidenceError
@@ -97,12 +98,36 @@ def test_robust_variances_are_those_of_the_formulas():
     inverse = np.linalg.inv(x.T @ x)
     e = data.outcome - x @ (inverse @ x.T @ data.outcome)
     h = np.einsum("ij,jk,ik->i", x, inverse, x)
-    for kind, w in (("hc1", e**2 * 80 / (80 - x.shape[1])), ("hc3", (e / (1 - h)) ** 2)):
+    for kind, w in (("hc1", e**2 * 80 / (80 - x.shape[1])), ("hc2", e**2 / (1 - h)), ("hc3", (e / (1 - h)) ** 2)):
         slow = inverse @ (x.T * w) @ x @ inverse
         assert np.allclose(least_squares(x, data.outcome, variance=kind).covariance, slow, rtol=1e-10)
     weights = np.linspace(0.5, 2, 80)
     fit = least_squares(x, data.outcome, weights=weights)
     assert np.allclose(fit.coefficients, np.linalg.solve((x.T * weights) @ x, (x.T * weights) @ data.outcome))
+
+
+def test_degrees_of_freedom_of_hc2_are_those_of_the_whole_hat_matrix():
+    data = made(simulated(60, arms=3), "x", "site")
+    arms = np.stack([data.arm == a for a in (1, 2)], axis=1)
+    x = np.column_stack([np.ones(60), arms, data.centred])
+    maker = np.eye(60) - x @ np.linalg.solve(x.T @ x, x.T)
+    for contrast, pair in (((0, 1, 0), ("arm0", "arm1")), ((0, -1, 1), ("arm1", "arm2"))):
+        c = x @ np.linalg.solve(x.T @ x, np.r_[contrast, np.zeros(x.shape[1] - 3)])
+        spread = maker @ np.diag(c**2 / np.diag(maker)) @ maker
+        found = ancova(data, estimand(*pair), interaction=False, variance="hc2")
+        assert found.df == pytest.approx(np.trace(spread) ** 2 / np.trace(spread @ spread), rel=1e-9)
+    assert ancova(data, PAIR, interaction=False, variance="hc3").df == 60 - x.shape[1]
+
+
+def test_hc2_without_covariates_is_welch_and_unbiased():
+    columns = simulated(70, seed=3)
+    data = made(columns)
+    a, b = (data.outcome[data.arm == k] for k in (1, 0))
+    found = unadjusted(data, PAIR, variance="hc2")
+    welch = stats.ttest_ind(a, b, equal_var=False)
+    assert found.estimate / found.standard_error == pytest.approx(welch.statistic, rel=1e-10)
+    n1, n0 = len(a), len(b)  # Welch's degrees of freedom where both arms have one variance
+    assert found.df == pytest.approx((1 / n0 + 1 / n1) ** 2 / (1 / (n0**2 * (n0 - 1)) + 1 / (n1**2 * (n1 - 1))), rel=1e-10)
 
 
 @pytest.mark.parametrize("method", ["ancova1", "ancova2"])

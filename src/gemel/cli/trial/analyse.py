@@ -59,7 +59,9 @@ VISITS = ("mmrm",)
 @visit_options
 @time_options
 @click.option("--randomisation", default="simple", show_default=True, help="simple, blocks(FACTOR,...) or minimisation(FACTOR,...).")
-@click.option("--variance", type=click.Choice(("hc3", "hc1", "model")), default="hc3", show_default=True, help="Of the linear models.")
+@click.option(
+    "--variance", type=click.Choice(("hc3", "hc2", "hc1", "model")), default="hc3", show_default=True, help="Of the linear models."
+)
 @click.option(
     "--target",
     type=click.Choice(("superpopulation", "sample")),

@@ -3,7 +3,8 @@
 References
 ----------
 Lin 2013, doi:10.1214/12-AOAS583; Ye et al. 2023, doi:10.1080/01621459.2022.2049278 (ANHECOVA).
-MacKinnon and White 1985, doi:10.1016/0304-4076(85)90158-7 (HC1, HC3).
+MacKinnon and White 1985, doi:10.1016/0304-4076(85)90158-7 (HC1, HC2, HC3).
+Imbens and Kolesár 2016, doi:10.1162/REST_a_00552 (HC2 with the degrees of freedom of Bell and McCaffrey).
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from jaxtyping import Float
 
 from gemel.core.errors import DataError, EvidenceError
 from gemel.trials.adjust.base import Result, made
+from gemel.trials.adjust.bell_mccaffrey import bell_mccaffrey
 from gemel.trials.data import TrialData
 from gemel.trials.estimand import Estimand, Summary
 
 __all__ = ["TARGETS", "VARIANCES", "Linear", "ancova", "dose_trend", "least_squares", "unadjusted"]
 
-VARIANCES = ("hc3", "hc1", "model")
-"""Variance estimates: MacKinnon and White's HC3 and HC1, and the one of a common residual variance."""
+VARIANCES = ("hc3", "hc2", "hc1", "model")
+"""Variance estimates: MacKinnon and White's HC3, HC2 and HC1, and the one of a common residual variance. HC2 goes with the degrees of freedom of
+:func:`~gemel.trials.adjust.bell_mccaffrey.bell_mccaffrey`, the others with n - p."""
 
 TARGETS = ("superpopulation", "sample")
 """Whose mean effect: that of the population the patients stand for, or of these patients."""
@@ -31,11 +34,26 @@ TARGETS = ("superpopulation", "sample")
 
 @dataclass(frozen=True)
 class Linear:
-    """A least-squares fit: coefficients, their covariance, and residual degrees of freedom."""
+    """A least-squares fit.
+
+    Parameters
+    ----------
+    coefficients, covariance : estimates, and their covariance.
+    df : residual, n - p.
+    basis, back : orthonormal basis of the model's columns and what turns it into coefficients, where degrees of freedom depend on the contrast (HC2).
+    """
 
     coefficients: Float[np.ndarray, " coefficient"]
     covariance: Float[np.ndarray, "coefficient coefficient"]
     df: int
+    basis: Float[np.ndarray, "row coefficient"] | None = None
+    back: Float[np.ndarray, "coefficient coefficient"] | None = None
+
+    def freedom(self, contrast: Float[np.ndarray, " coefficient"]) -> float:
+        """Return the degrees of freedom of a contrast: n - p, or Bell and McCaffrey's for HC2."""
+        if self.basis is None or self.back is None:
+            return float(self.df)
+        return bell_mccaffrey(self.basis, self.basis @ (self.back.T @ contrast))
 
 
 def least_squares(
@@ -91,9 +109,11 @@ def least_squares(
                 expected="every level of a category with two patients or more in each arm that is modelled apart",
                 fix="join small categories, or take HC1",
             )
-        middle = (q * (residual / (1 - leverage))[:, None] ** 2).T @ q
+        power = 1.0 if variance == "hc3" else 0.5
+        middle = (q * (residual / (1 - leverage) ** power)[:, None] ** 2).T @ q
     inverse = np.linalg.inv(r) / scale[:, None]
-    return Linear(beta / scale, inverse @ middle @ inverse.T, n - p)
+    covariance = inverse @ middle @ inverse.T
+    return Linear(beta / scale, covariance, n - p, *((q, inverse) if variance == "hc2" else ()))
 
 
 def _arms(data: TrialData) -> np.ndarray:
@@ -131,7 +151,7 @@ def unadjusted(data: TrialData, estimand: Estimand, *, variance: str = "hc3", le
     """
     _difference_only(estimand)
     fit = _plain(data, variance)
-    estimate, squared, _ = _between(fit, data, estimand)
+    estimate, squared, contrast = _between(fit, data, estimand)
     error = math.sqrt(squared)
     return made(
         data,
@@ -140,7 +160,7 @@ def unadjusted(data: TrialData, estimand: Estimand, *, variance: str = "hc3", le
         estimate=estimate,
         standard_error=error,
         unadjusted_error=error,
-        df=fit.df,
+        df=fit.freedom(contrast),
         level=level,
     )
 
@@ -176,7 +196,7 @@ def ancova(
     arms, x = _arms(data), data.centred
     products = [arms[:, [a]] * x for a in range(arms.shape[1])] if interaction else []
     fit = least_squares(np.column_stack([np.ones(data.n), arms, x, *products]), data.outcome, variance=variance)
-    estimate, squared, _ = _between(fit, data, estimand)
+    estimate, squared, contrast = _between(fit, data, estimand)
     if interaction and target == "superpopulation" and x.shape[1]:
         slopes = fit.coefficients[1 + arms.shape[1] + x.shape[1] :].reshape(arms.shape[1], x.shape[1])
         slopes = np.vstack([np.zeros(x.shape[1]), slopes])
@@ -190,7 +210,7 @@ def ancova(
         estimate=estimate,
         standard_error=math.sqrt(squared),
         unadjusted_error=math.sqrt(plain),
-        df=fit.df,
+        df=fit.freedom(contrast),
         level=level,
         status=status,
         parents=parents,
@@ -213,7 +233,8 @@ def dose_trend(data: TrialData, estimand: Estimand, doses: Mapping[str, float], 
     if set(doses) != set(data.arms):
         raise DataError("each arm needs its dose", seen=sorted(doses), expected=sorted(data.arms))
     dose = np.array([float(doses[a]) for a in data.arms])[data.arm]
-    fit = least_squares(np.column_stack([np.ones(data.n), dose, data.centred]), data.outcome, variance=variance)
+    x = np.column_stack([np.ones(data.n), dose, data.centred])
+    fit = least_squares(x, data.outcome, variance=variance)
     plain = least_squares(np.column_stack([np.ones(data.n), dose]), data.outcome, variance=variance)
     return made(
         data,
@@ -222,6 +243,6 @@ def dose_trend(data: TrialData, estimand: Estimand, doses: Mapping[str, float], 
         estimate=float(fit.coefficients[1]),
         standard_error=math.sqrt(fit.covariance[1, 1]),
         unadjusted_error=math.sqrt(plain.covariance[1, 1]),
-        df=fit.df,
+        df=fit.freedom(np.eye(x.shape[1])[1]),
         level=level,
     )

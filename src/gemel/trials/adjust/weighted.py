@@ -93,7 +93,7 @@ def weighted(
         estimate=float(c @ fit.coefficients),
         standard_error=math.sqrt(c @ fit.covariance @ c),
         unadjusted_error=math.sqrt(c[:k] @ base.covariance @ c[:k]),
-        df=fit.df,
+        df=fit.freedom(c),
         level=level,
         status=(*status, note),
         parents=parents,

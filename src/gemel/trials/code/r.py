@@ -108,10 +108,16 @@ def _each(plan: Plan) -> str:
 
 
 def _linear(plan: Plan, *, interaction: bool, covariates: bool = True) -> list[str]:
-    vcov = {"hc3": 'sandwich::vcovHC(m, type = "HC3")', "hc1": 'sandwich::vcovHC(m, type = "HC1")', "model": "vcov(m)"}[plan.variance]
+    vcov = "vcov(m)" if plan.variance == "model" else f'sandwich::vcovHC(m, type = "{plan.variance.upper()}")'
     right = "arm." + ((" * X" if interaction else " + X") if covariates and plan.covariates else "")
     lines = [*(_design(plan) if covariates else []), f"m <- lm(y. ~ {right}, data = d)", f"V <- {vcov}", f"for (t in {_each(plan)}) {{"]
-    lines += ['  k <- paste0("arm.", t)', "  estimate <- coef(m)[[k]]; variance <- V[k, k]"]
+    lines += ['  k <- paste0("arm.", t)', "  estimate <- coef(m)[[k]]; variance <- V[k, k]", "  df <- m$df.residual"]
+    if plan.variance == "hc2":
+        lines[-1:] = [
+            "  Q <- qr.Q(m$qr); l <- drop(Q %*% backsolve(qr.R(m$qr), 1 * (names(coef(m)) == k), transpose = TRUE))",
+            "  h <- rowSums(Q^2); w <- l^2 / (1 - h)",
+            "  df <- sum(l^2)^2 / (sum(w^2 * (1 - 2 * h)) + sum(crossprod(Q, w * Q)^2))  # Bell and McCaffrey; lm has not pivoted unless a coefficient is NA",
+        ]
     if interaction and covariates and plan.covariates and plan.target == "superpopulation":
         lines += [
             '  slopes <- coef(m)[grep(paste0("arm.", t, ":X"), names(coef(m)), fixed = TRUE)]',
@@ -119,9 +125,9 @@ def _linear(plan: Plan, *, interaction: bool, covariates: bool = True) -> list[s
         ]
     return [
         *lines,
-        f"  q <- qt({0.5 + plan.level / 2!r}, m$df.residual)",
+        f"  q <- qt({0.5 + plan.level / 2!r}, df)",
         '  cat(t, "estimate", estimate, "SE", sqrt(variance), "CI", estimate + c(-q, q) * sqrt(variance),',
-        '      "p", 2 * pt(-abs(estimate) / sqrt(variance), m$df.residual), "\\n")',
+        '      "p", 2 * pt(-abs(estimate) / sqrt(variance), df), "\\n")',
         "}",
     ]
 

@@ -92,8 +92,10 @@ def _prepared(plan: Plan, bundle: PrognosisBundle | None) -> list[str]:
 
 
 def _regression(plan: Plan, right: str) -> list[str]:
-    how = {"hc3": " / hcc hccmethod=3", "hc1": " / hcc hccmethod=1", "model": ""}[plan.variance]
+    how = "" if plan.variance == "model" else f" / hcc hccmethod={plan.variance[-1]}"
+    fewer = "PROC REG has n - p degrees of freedom; Gemel has Bell and McCaffrey's, fewer: intervals and p-values differ a little, standard errors do not"
     return [
+        *([_said(fewer)] if plan.variance == "hc2" else []),
         _said("a1 .. are the differences to the reference; PROC REG prints HC standard errors with t(n - p)" if how else "a1 .. are the differences to the reference"),
         f"proc reg data=design; model y_ = {right}{how}{' clb' if how else ' / clb'} alpha={1 - plan.level:g}; ods output ParameterEstimates=found; run; quit;",
     ]  # fmt: skip
