@@ -11,6 +11,7 @@ __all__ = ["COMMANDS", "trial"]
 COMMANDS: dict[str, tuple[str, str]] = {
     "size": ("size:size", "Say how many patients a trial needs, without and with a prognosis as covariate."),
     "analyse": ("analyse:analyse", "Analyse a trial by the method that its plan names. An estimand is mandatory."),
+    "generate": ("generate:generate", "Draw virtual control patients into Parquet, or plan how many could be."),
 }
 """Command -> (module:attribute below ``gemel.cli.trial``, one line of help)."""
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from gemel.trials.data import TrialData
     from gemel.trials.prognosis import PrognosisBundle
 
-__all__ = ["Names", "Pair", "read_bundle", "read_table", "shared", "told_of", "write_told"]
+__all__ = ["Names", "Pair", "designed", "read_bundle", "read_table", "shared", "told_of", "write_told"]
 
-FILES = ("data", "prognosis", "history")
+FILES = ("data", "prognosis", "history", "model", "target_population")
 """Options whose path in a design file starts at the file's folder."""
-TABLES = ("size", "analyse", "estimand")
+TABLES = ("size", "analyse", "generate", "estimand")
 """Tables of a design file: one a command, and the estimand."""
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -94,6 +94,18 @@ def shared(function: F) -> F:
     for option in (
         click.option("--design", type=FilePath, is_eager=True, expose_value=False, callback=_design, help="A TOML file with a table per command and [estimand]; flags win over it."),
         click.option("--prognosis", type=FilePath, help="A locked prognosis, made by gemel trial size --history --lock."),
+        click.option("-o", "--output", type=FilePath, help="A file for the result as JSON, with its lineage."),
+        as_json,
+        common,
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def designed(function: F) -> F:
+    """Add ``--design``, ``-o``, ``--json`` and what all commands have: for commands without a prognosis."""
+    for option in (
+        click.option("--design", type=FilePath, is_eager=True, expose_value=False, callback=_design, help="A TOML file with a table per command; flags win over it."),
         click.option("-o", "--output", type=FilePath, help="A file for the result as JSON, with its lineage."),
         as_json,
         common,

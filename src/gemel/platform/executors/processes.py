@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 from gemel.platform.executors.base import RETRIES, as_list, check_task, collect, in_order, one_thread
@@ -54,7 +57,7 @@ class Processes:
         """Yield (place, result) as they come; when a worker is lost, all that was under way runs again in a new pool."""
         left, lost = dict(enumerate(items)), 0
         while left:
-            pool = ProcessPoolExecutor(min(self.workers, len(left)), multiprocessing.get_context("spawn"), one_thread)
+            pool = ProcessPoolExecutor(min(self.workers, len(left)), multiprocessing.get_context("spawn"), _prepare)
             try:
                 for place, result in _drain(pool, task, left, self.workers):
                     del left[place]
@@ -72,6 +75,14 @@ class Processes:
                     ) from error
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare() -> None:
+    """Take one thread, and leave when the parent is gone: a worker of a killed run would wait for its next item for ever."""
+    one_thread()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (connection.wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _drain(pool: ProcessPoolExecutor, task: Callable[[Any], Any], left: dict[int, Any], workers: int) -> Iterator[tuple[int, Any]]:
