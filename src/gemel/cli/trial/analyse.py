@@ -10,6 +10,7 @@ import click
 from gemel.cli.options import FilePath, seed_option
 from gemel.cli.output import echo, number, print_json, print_table
 from gemel.cli.trial._code import plan_from, program
+from gemel.cli.trial._sealed import TRAIL, append_trail, file_hash
 from gemel.cli.trial._survival import TIMES, run_times, time_options
 from gemel.cli.trial._visits import run_visits, visit_options
 from gemel.cli.trial.options import Names, Pair, read_bundle, read_table, shared, told_of, write_told
@@ -93,6 +94,7 @@ VISITS = ("mmrm",)
 @click.option(
     "--code", type=click.Choice(("r", "sas")), help="Print the program that gives the same numbers in R or SAS, instead of the table."
 )
+@click.option("--who", metavar="NAME", default="", help="Who does this: appends to audit.jsonl, the trail beside the file of -o.")
 @seed_option
 @shared
 @click.pass_context
@@ -108,9 +110,17 @@ def analyse(ctx: click.Context, **o: Any) -> None:
     results, told = run(asked, o)
     plan = plan_from(o, told)
     told["plan"] = asdict(plan) | {"hash": plan.hash}
+    told["inputs"] = {k: file_hash(o[k]) for k in ("data", "prognosis") if o[k]}
     if o["code"]:
         told["code"] = {o["code"]: program(o, plan, o["code"])}
     write_told(o["output"], told)
+    if o["who"]:
+        if o["output"] is None:
+            raise click.UsageError("--who writes into the trail beside the result: name its file with -o", ctx)
+        named = {o[k].name: h for k, h in told["inputs"].items()}
+        append_trail(
+            o["output"].parent / TRAIL, who=o["who"], what=f"analyse: {o['method']}, plan {plan.hash[:16]}", inputs=named, outputs={o["output"].name: file_hash(o["output"])}
+        )  # fmt: skip
     if o["json_"]:
         return print_json(told)
     if o["code"]:

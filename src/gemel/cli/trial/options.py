@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from gemel.trials.data import TrialData
     from gemel.trials.prognosis import PrognosisBundle
 
-__all__ = ["Names", "Pair", "designed", "read_bundle", "read_table", "shared", "told_of", "write_told"]
+__all__ = ["Names", "Pair", "design_option", "designed", "read_bundle", "read_table", "shared", "told_of", "write_told"]
 
 FILES = ("data", "prognosis", "history", "model", "target_population")
 """Options whose path in a design file starts at the file's folder."""
-TABLES = ("size", "analyse", "generate", "estimand")
+TABLES = ("size", "analyse", "generate", "report", "estimand")
 """Tables of a design file: one a command, and the estimand."""
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -85,8 +85,19 @@ def _design(ctx: click.Context, _param: click.Parameter, path: Path | None) -> P
         if name in ours:
             ours[name] = str(path.parent / ours[name])
     ctx.default_map = ours
-    ctx.meta["estimand"] = told.get("estimand", {})
+    ctx.meta["estimand"], ctx.meta["design"] = told.get("estimand", {}), told
     return path
+
+
+design_option = click.option(
+    "--design",
+    type=FilePath,
+    is_eager=True,
+    expose_value=False,
+    callback=_design,
+    help="A TOML file with a table per command and [estimand]; flags win over it.",
+)
+"""For commands that write a folder."""
 
 
 def shared(function: F) -> F:
