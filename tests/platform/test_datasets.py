@@ -21,6 +21,7 @@ SPDX = {
     "CC-BY-SA-4.0",
     "CC-BY-NC-SA-4.0",
     "LicenseRef-OhioT1DM",
+    "LicenseRef-facts",
     "CC0-1.0",
     "BSD-3-Clause",
     "GPL-2.0-only",
