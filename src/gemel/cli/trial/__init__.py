@@ -10,6 +10,7 @@ __all__ = ["COMMANDS", "trial"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "size": ("size:size", "Say how many patients a trial needs, without and with a prognosis as covariate."),
+    "simulate": ("simulate:simulate", "Repeat a trial thousands of times: type-I error, power, coverage, patients saved."),
     "analyse": ("analyse:analyse", "Analyse a trial by the method that its plan names. An estimand is mandatory."),
     "generate": ("generate:generate", "Draw virtual control patients into Parquet, or plan how many could be."),
     "report": ("report:report", "Report a trial as HTML, PDF, RTF and data for a submission, with a trail that can be checked."),

@@ -22,7 +22,7 @@ __all__ = ["Names", "Pair", "design_option", "designed", "read_bundle", "read_ta
 
 FILES = ("data", "prognosis", "history", "model", "target_population")
 """Options whose path in a design file starts at the file's folder."""
-TABLES = ("size", "analyse", "generate", "report", "estimand")
+TABLES = ("size", "simulate", "analyse", "generate", "report", "estimand")
 """Tables of a design file: one a command, and the estimand."""
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -78,8 +79,9 @@ class Processes:
 
 
 def _prepare() -> None:
-    """Take one thread, and leave when the parent is gone: a worker of a killed run would wait for its next item for ever."""
+    """Take one thread, leave interrupts to the parent, which ends cleanly, and leave when it is gone: a worker of a killed run would wait for ever."""
     one_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (connection.wait([parent.sentinel]), os._exit(1)), daemon=True).start()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gemel.trials.simulate.batch import SimulationKey
     from gemel.trials.simulate.worlds.compiled import AbstractWorld
 
-__all__ = ["Analysis", "Characteristics", "Replicated", "characteristics", "compare", "reduction", "simulate"]
+__all__ = ["Analysis", "Characteristics", "Replicated", "Watch", "characteristics", "compare", "reduction", "simulate"]
 
 
 class Analysis(Protocol):
@@ -47,6 +47,29 @@ class Replicated(Protocol):
     def replicate(self, world: World, rng: np.random.Generator, trials: int) -> dict[str, Readings]:
         """Run this many trials; readings by analysis."""
         ...
+
+
+class Watch:
+    """Hands progress on, and remembers that a stop was asked for."""
+
+    def __init__(self, inner: Progress | None) -> None:
+        self.inner, self.stopped = inner, False
+
+    def start(self, label: str, total: int | None) -> None:
+        """Begin a stretch."""
+        if self.inner is not None:
+            self.inner.start(label, total)
+
+    def update(self, done: int, note: str = "") -> bool:
+        """Report, and remember the answer."""
+        if self.inner is not None and self.inner.update(done, note) is False:
+            self.stopped = True
+        return not self.stopped
+
+    def finish(self) -> None:
+        """End the stretch."""
+        if self.inner is not None:
+            self.inner.finish()
 
 
 @dataclass(frozen=True)
@@ -84,16 +107,24 @@ class Characteristics:
         return {k: v for k, v in vars(self).items() if k not in ("estimates", "p_values")} | {"errors": dict(self.errors)}
 
 
+_STRETCH = 20
+"""Blocks that travel to a worker together; it changes no result."""
+
+
 @dataclass(frozen=True)
 class _Task:
-    """A stretch of blocks: the same wherever it runs."""
+    """Some blocks of trials: the same wherever they run."""
 
     design: Replicated
     world: World
     key: tuple[int, int]
+    first: int
+    last: int
 
-    def __call__(self, block: int) -> dict[str, Readings]:
-        return self.design.replicate(self.world, generator(self.key, block), BLOCK)
+
+def run_blocks(task: _Task) -> list[dict[str, Readings]]:
+    """Run some blocks of trials; at the top of the module, so that another process finds it."""
+    return [task.design.replicate(task.world, generator(task.key, block), BLOCK) for block in range(task.first, task.last)]
 
 
 def simulate(
@@ -134,20 +165,22 @@ def simulate(
         from gemel.trials.simulate.compiled import simulate_compiled
 
         return simulate_compiled(design, world, replicates, key=key, progress=progress)
-    task = _Task(design, world, philox_key(key))
-    blocks = range(-(-replicates // BLOCK))
+    words, blocks = philox_key(key), -(-replicates // BLOCK)
     if executor is not None:
-        parts = executor.run(task, blocks, progress=progress)
+        tasks = [_Task(design, world, words, first, min(first + _STRETCH, blocks)) for first in range(0, blocks, _STRETCH)]
+        parts = [part for stretch in executor.run(run_blocks, tasks, progress=progress) for part in stretch]
     else:
         parts = []
         if progress is not None:
             progress.start("trials", replicates)
-        for block in blocks:
-            parts.append(task(block))
+        for block in range(blocks):
+            parts += run_blocks(_Task(design, world, words, block, block + 1))
             if progress is not None and progress.update(min((block + 1) * BLOCK, replicates)) is False:
                 break
         if progress is not None:
             progress.finish()
+    if not parts:
+        raise InferenceError("stopped before any trial was done", seen=0, expected="a block of trials or more", fix="run it again")
     return {
         name: characteristics(name, joined([part[name] for part in parts], replicates), world.effect, design.alpha) for name in parts[0]
     }

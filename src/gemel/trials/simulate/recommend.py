@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemel.core.errors import ModelError
 from gemel.core.protocols import Executor, Progress
-from gemel.trials.simulate.engine import Characteristics, simulate
+from gemel.trials.simulate.engine import Characteristics, Watch, simulate
 from gemel.trials.simulate.worlds.base import World
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def recommend(
     ----------
     designs : name -> design. ``world`` : with the effect that the trial is to find.
     limits : see :class:`Limits`.
-    replicates : in each world.
+    replicates : in each world. ``progress`` : where it asks for a stop, nothing is recommended.
 
     Raises
     ------
@@ -116,13 +116,17 @@ def recommend(
         raise ModelError("there is no design to choose from", seen=0)
     if world.effect == world.null().effect:
         raise ModelError("power needs a world with an effect", seen=world.effect)
-    weighed = []
+    weighed, watch = [], Watch(progress)
     for name, design in designs.items():
-        under = simulate(design, world, replicates, key=key, progress=progress, executor=executor)
-        null = simulate(design, world.null(), replicates, key=key, progress=progress, executor=executor)
+        under = simulate(design, world, replicates, key=key, progress=watch, executor=executor)
+        null = simulate(design, world.null(), replicates, key=key, progress=watch, executor=executor)
         weighed += [Weighed(name, a, c.patients, c, null[a], _against(limits, c, null[a], c.patients)) for a, c in under.items()]
+        if watch.stopped:
+            break
     ranked = tuple(sorted(weighed, key=lambda w: (w.patients, -w.under_effect.power)))
     good = [w for w in ranked if not w.against]
+    if watch.stopped:
+        return Abstained(f"stopped before every design was weighed: {len({w.design for w in ranked})} of {len(designs)} begun", ranked)
     if good:
         best = good[0]
         sentence = (
