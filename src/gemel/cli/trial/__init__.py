@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("simulate:simulate", "Repeat a trial thousands of times: type-I error, power, coverage, patients saved."),
     "analyse": ("analyse:analyse", "Analyse a trial by the method that its plan names. An estimand is mandatory."),
     "generate": ("generate:generate", "Draw virtual control patients into Parquet, or plan how many could be."),
+    "qualify": ("qualify:qualify", "See whether this installation gives published numbers again, in a report that can be signed."),
     "report": ("report:report", "Report a trial as HTML, PDF, RTF and data for a submission, with a trail that can be checked."),
 }
 """Command -> (module:attribute below ``gemel.cli.trial``, one line of help)."""
