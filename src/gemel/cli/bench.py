@@ -29,12 +29,13 @@ def _folder() -> Path:
 @as_json
 @common
 def bench(name: str | None, arguments: tuple[str, ...], json_: bool) -> int:
-    """Run benchmarks/NAME*.py with ARGUMENTS (`-` is read as `_`); without NAME, list them."""
+    """Run benchmarks/NAME.py, or where there is none NAME*.py, with ARGUMENTS (`-` is read as `_`); without NAME, list them."""
     folder = _folder()
     stem = (name or "").replace("-", "_")
     if "/" in stem or "\\" in stem or "*" in stem or stem.startswith((".", "_")):
         raise click.UsageError(f"{name!r} is not the name of a benchmark")
-    found = sorted(p for p in folder.glob(f"{stem}*.py") if not p.name.startswith("_"))
+    exact = folder / f"{stem}.py"
+    found = [exact] if stem and exact.is_file() else sorted(p for p in folder.glob(f"{stem}*.py") if not p.name.startswith("_"))
     if not found and name is not None:
         raise Missing(f"no benchmark is called {name!r}; gemel bench lists them")
     if name is None:
