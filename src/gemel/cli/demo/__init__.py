@@ -15,14 +15,16 @@ from gemel.cli.output import echo, note, print_json
 
 __all__ = ["NAMES", "demo"]
 
-NAMES = ("metabolic", "metabolic-t1d", "metabolic-t2d", "metabolic-slow", "metabolic-trial")
+NAMES = ("metabolic", "metabolic-t1d", "metabolic-t2d", "metabolic-slow", "metabolic-trial", "trial")
 """Demonstrations; ``metabolic-t1d`` is the module ``metabolic_t1d``."""
 
 
 @click.command()
 @click.argument("name", type=click.Choice(NAMES), default=NAMES[0])
 @click.option("--person", default=None, help=f"metabolic: a recording of the shanghai data set.  [default: {PERSON}]")
-@click.option("--simulated", is_flag=True, help="metabolic: a person drawn from the model instead, marked SIMULATED in every view.")
+@click.option(
+    "--simulated", is_flag=True, help="metabolic, trial: a person or a trial drawn from a model instead, marked SIMULATED in every view."
+)
 @click.option("--readings", type=click.IntRange(1), help="metabolic: stream at most so many readings.")
 @click.option(
     "-o",
@@ -40,8 +42,9 @@ def demo(name: str, person: str | None, simulated: bool, readings: int | None, o
 
     begun, cpu = clock.monotonic(), clock.process_time()
     given: dict[str, Any] = {k: v for k, v in (("person", person), ("simulated", simulated), ("readings", readings)) if v}
-    if given and name != NAMES[0]:
-        raise click.UsageError(f"--{next(iter(given))} belongs to the demonstration of {NAMES[0]}, not of {name}")
+    foreign = [k for k in given if name != NAMES[0] and (name, k) != ("trial", "simulated")]
+    if foreign:
+        raise click.UsageError(f"--{foreign[0]} belongs to the demonstration of {NAMES[0]}, not of {name}")
     folder = output or (Path("gemel-demo") if name == NAMES[0] else Path("gemel-demo") / name)
     module = importlib.import_module(f"gemel.cli.demo.{name.replace('-', '_')}")
     with Bar() as bar:

@@ -9,6 +9,7 @@ import numpy as np
 
 from gemel.core.view import Array, Axis, Figure, Points, Rule, ShownOn, Table
 from gemel.trials.data import TrialData
+from gemel.trials.prognosis import PrognosisBundle
 from gemel.trials.report.tables import standardised_differences
 
 __all__ = ["balance_figure", "forest_figure", "prognosis_figure"]
@@ -61,9 +62,11 @@ def forest_figure(
     )
 
 
-def balance_figure(data: TrialData, *, status: Status, lineage: str, shown_on: ShownOn | None) -> Figure | None:
+def balance_figure(
+    data: TrialData, prognosis: PrognosisBundle | None = None, *, status: Status, lineage: str, shown_on: ShownOn | None
+) -> Figure | None:
     """Draw the standardised difference of each covariate; nothing where there is none."""
-    apart = standardised_differences(data)
+    apart = standardised_differences(data, prognosis)
     if not apart:
         return None
     names, arms = tuple(apart), data.arms[1:]

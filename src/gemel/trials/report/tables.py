@@ -19,6 +19,7 @@ __all__ = [
     "balance",
     "disposition",
     "estimand_table",
+    "known_before",
     "listing",
     "plan_table",
     "results_table",
@@ -90,10 +91,20 @@ def disposition(arms: Mapping[str, int], data: TrialData | None) -> PlainTable:
     return PlainTable("disposition", "Patients analysed, by arm", ("arm", "patients", "share"), tuple(rows), notes, (1, 2))
 
 
-def standardised_differences(data: TrialData) -> dict[str, dict[str, float]]:
+def known_before(data: TrialData, prognosis: PrognosisBundle | None = None) -> dict[str, np.ndarray]:
+    """Return what was known before randomisation: the covariates, and the inputs of the prognosis that are not among them."""
+    found = dict(zip(data.names, data.covariates.T, strict=True))
+    for item in prognosis.inputs if prognosis else ():
+        columns = item.encode(data.raw[item.name], missing="mean")[0]
+        names = [f"{item.name}={level}" for level in item.levels[1:]] if item.levels else [item.name]
+        found |= {n: c for n, c in zip(names, columns.T, strict=True) if n not in found}
+    return found
+
+
+def standardised_differences(data: TrialData, prognosis: PrognosisBundle | None = None) -> dict[str, dict[str, float]]:
     """Return covariate -> arm -> (mean - mean of the reference) / SD pooled over the two arms."""
     found: dict[str, dict[str, float]] = {}
-    for name, column in zip(data.names, data.covariates.T, strict=True):
+    for name, column in known_before(data, prognosis).items():
         first = column[data.arm == 0]
         found[name] = {}
         for a, arm in enumerate(data.arms[1:], start=1):
@@ -103,11 +114,11 @@ def standardised_differences(data: TrialData) -> dict[str, dict[str, float]]:
     return found
 
 
-def balance(data: TrialData) -> PlainTable:
+def balance(data: TrialData, prognosis: PrognosisBundle | None = None) -> PlainTable:
     """Describe what was known before randomisation: mean and SD by arm, share for categories, largest standardised difference."""
-    apart = standardised_differences(data)
+    apart = standardised_differences(data, prognosis)
     rows = []
-    for name, column in zip(data.names, data.covariates.T, strict=True):
+    for name, column in known_before(data, prognosis).items():
         parts = [column[data.arm == a] for a in range(len(data.arms))]
         binary = bool(np.isin(column, (0.0, 1.0)).all())
         cells = [f"{100 * p.mean():.1f} %" if binary else f"{p.mean():.4g} ({p.std(ddof=1):.4g})" for p in parts]

@@ -191,7 +191,7 @@ def report(
         _same_data(primary, data, prognosis)
         if prognosis is not None:
             values, outside = prognosis.of(data.raw)
-            seen = within_arm_correlation(data, values)
+            seen = None if plan.get("time") else within_arm_correlation(data, values)  # of times it says a residual, not the time
         listed += _beside(primary, data, prognosis)
     level = float(primary["results"][0]["level"])
     flags = flags_of(listed[: sum(len(t["results"]) for t in told)])
@@ -201,8 +201,8 @@ def report(
     status: Status = "simulated" if is_simulated else "current"
     both = {"status": status, "lineage": lineage, "shown_on": shown}
     tables = [estimand_table(primary["estimand"]), disposition(primary["arms"], data)]
-    if data is not None and data.names:
-        tables.append(balance(data))
+    if data is not None and (data.names or prognosis is not None):
+        tables.append(balance(data, prognosis))
     tables.append(results_table(listed, level))
     wrong: list[dict[str, Any]] = []
     if prognosis is not None:
@@ -217,7 +217,7 @@ def report(
         )
     ]
     if data is not None:
-        figures += [f for f in (balance_figure(data, **both),) if f is not None]
+        figures += [f for f in (balance_figure(data, prognosis, **both),) if f is not None]
         if values is not None and seen is not None:
             figures.append(prognosis_figure(data, values, unit=unit, correlation=seen, **both))
     view = _view(title, created, primary, tables, figures, flags, unit, lineage, status, shown, prognosis is not None)
