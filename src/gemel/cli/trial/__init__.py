@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "size": ("size:size", "Say how many patients a trial needs, without and with a prognosis as covariate."),
     "simulate": ("simulate:simulate", "Repeat a trial thousands of times: type-I error, power, coverage, patients saved."),
     "analyse": ("analyse:analyse", "Analyse a trial by the method that its plan names. An estimand is mandatory."),
+    "borrow": ("borrow:borrow", "Borrow controls from outside a trial, and see what it costs when they have drifted."),
     "generate": ("generate:generate", "Draw virtual control patients into Parquet, or plan how many could be."),
     "qualify": ("qualify:qualify", "See whether this installation gives published numbers again, in a report that can be signed."),
     "report": ("report:report", "Report a trial as HTML, PDF, RTF and data for a submission, with a trail that can be checked."),

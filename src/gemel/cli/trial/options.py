@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Names", "Pair", "design_option", "designed", "read_bundle", "read_table", "shared", "told_of", "write_told"]
 
-FILES = ("data", "prognosis", "history", "model", "target_population")
+FILES = ("data", "prognosis", "history", "external", "published", "model", "target_population")
 """Options whose path in a design file starts at the file's folder."""
-TABLES = ("size", "simulate", "analyse", "generate", "report", "estimand")
+TABLES = ("size", "simulate", "analyse", "borrow", "generate", "report", "estimand")
 """Tables of a design file: one a command, and the estimand."""
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -5,12 +5,14 @@ concurrent controls and their protection, is :mod:`gemel.trials.prognosis`; the 
 """
 
 from gemel.trials.external.analysis import METHODS, Comparison, borrow_patients
+from gemel.trials.external.arms import Arm, arms_of
 from gemel.trials.external.data import Aggregate, ExternalData, Patients, aggregate_of, external_data, treated_data
 from gemel.trials.external.drift import LABEL, DriftMap, drift_figure
 from gemel.trials.external.history import History, history_of
 from gemel.trials.external.map_prior import MapPrior, map_prior
 from gemel.trials.external.mixture import BetaMixture, NormalMixture
-from gemel.trials.external.priors import PRIORS, Arm, Borrowed, borrow_history
+from gemel.trials.external.priors import PRIORS, Borrowed, borrow_history
+from gemel.trials.external.view import borrowed_view, comparison_view
 
 __all__ = [
     "LABEL",
@@ -28,8 +30,11 @@ __all__ = [
     "NormalMixture",
     "Patients",
     "aggregate_of",
+    "arms_of",
     "borrow_history",
     "borrow_patients",
+    "borrowed_view",
+    "comparison_view",
     "drift_figure",
     "external_data",
     "history_of",

@@ -12,6 +12,7 @@ from scipy import optimize, special
 from gemel import __version__
 from gemel.core.errors import DataError
 from gemel.core.lineage import Lineage, digest
+from gemel.trials.external.arms import Arm
 from gemel.trials.external.commensurate import commensurate_prior
 from gemel.trials.external.drift import DRIFTS, LABEL, DriftMap, prior_map, probability_above
 from gemel.trials.external.history import History
@@ -19,26 +20,12 @@ from gemel.trials.external.map_prior import MapPrior, map_prior, robust
 from gemel.trials.external.mixture import BetaMixture, Mixture, NormalMixture
 from gemel.trials.external.power_prior import normalised_power_prior, power_prior, weak_prior
 
-__all__ = ["PRIORS", "Arm", "Borrowed", "borrow_history", "prior_of"]
+__all__ = ["PRIORS", "Borrowed", "borrow_history", "prior_of"]
 
 PRIORS = ("power", "normalised-power", "commensurate", "map", "robust-map")
 """What :func:`borrow_history` can do."""
 CONFLICT = 0.05
 """Chance, under the prior, of controls as far out as those seen, from which a conflict is flagged (ASSUMED)."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One arm of the trial.
-
-    Parameters
-    ----------
-    n : patients.
-    value : events for a rate, mean for a mean.
-    """
-
-    n: int
-    value: float
 
 
 @dataclass(frozen=True)
