@@ -30,7 +30,9 @@ def forest_figure(
     is_ratio = results[0].get("ratio") is not None
     value = [float(r["estimate"] if r.get("ratio") is None else r["ratio"]) for r in results]
     low, high = ([float(r["interval"][i]) for r in results] for i in (0, 1))
-    names = [f"{r['contrast']}: {r.get('label') or r['method']}" for r in results]
+    is_one = len({r["contrast"] for r in results}) == 1
+    names = [str(r.get("label") or r["method"]) if is_one else f"{r['contrast']}: {r.get('label') or r['method']}" for r in results]
+    quantity = f"{quantity}, {results[0]['contrast']}" if is_one else quantity
     names = [n if names.count(n) == 1 else f"{n} ({i + 1})" for i, n in enumerate(names)]
     level = float(results[0]["level"])
     unit = "1" if is_ratio else unit
@@ -104,7 +106,7 @@ def prognosis_figure(
     for a, arm in enumerate(data.arms):
         own = data.arm == a
         x, y = (Array.of(v[own], unit=unit, axes=("patient",)) for v in (values, data.outcome))
-        layers.append(Points(name=arm, x=x, y=y, series=a, role="estimate", marker=MARKERS[a % len(MARKERS)]))
+        layers.append(Points(name=arm, x=x, y=y, series=a, role="estimate"))
         columns.append((arm, float(values[own].mean()), float(data.outcome[own].mean())))
     table = Table.of(
         ("arm", None, [c[0] for c in columns]), ("mean prognosis", unit, [c[1] for c in columns]), ("mean outcome", unit, [c[2] for c in columns]), title="Means by arm",
