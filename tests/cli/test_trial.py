@@ -81,7 +81,7 @@ def test_from_history_to_prognosis_to_size_to_analysis(gemel, history, data, tmp
     assert "was changed" in gemel(*call).err
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "bayes"])
 def test_every_method_from_flags(gemel, tmp_path, method):
     columns = simulated(200, arms=3)
     columns["s2"] = [abs(x) + 0.5 for x in columns["x"]]
@@ -197,3 +197,28 @@ def test_visits_are_analysed_by_a_mixed_model(gemel, tmp_path):
     one = gemel("trial", "analyse", "--data", path, *flags, "--method", "mmrm")
     assert one.code == 2
     assert "--visit COL" in one.err
+
+
+def test_the_bayesian_mixture_needs_a_history_and_says_what_it_borrows(gemel, data, history, tmp_path):
+    lock = tmp_path / "prognosis.json"
+    gemel("trial", "size", "--history", history, "--outcome", "y", "--baseline", "x", "--lock", lock, "--effect", 0.4)
+    call = ("trial", "analyse", "--data", data, "--outcome", "y", "--arm", "arm", "--subject", "id", *SAID, "--method", "bayes")
+    ran = gemel(*call, "--prognosis", lock, "--prior-weight", 0.5)
+    assert ran.code == 0, ran.err
+    assert "type-I error is not controlled" in ran.out
+    assert "weight of the history" in ran.out
+    assert gemel(*call, "--prior-weight", 0.5).code == 2
+
+
+def test_imputation_tips_by_delta(gemel, tmp_path):
+    rng = np.random.default_rng(0)
+    n = 60
+    arm = rng.permutation(np.arange(n) % 2)
+    y = np.round(arm[:, None] * 1.5 + rng.normal(size=(n, 2)), 4).astype(str)
+    y[rng.random(n) < 0.3, 1] = ""
+    columns = {"id": np.repeat(np.arange(n), 2), "week": np.tile([4, 8], n), "arm": np.repeat(arm, 2), "y": y.ravel()}
+    path = write(tmp_path / "visits.csv", columns)
+    flags = ("--outcome", "y", "--arm", "arm", "--subject", "id", "--visit", "week", *SAID, "--method", "imputation", "--imputations", 10)
+    told = gemel("trial", "analyse", "--data", path, *flags, "--rule", "jump to reference", "--delta", "0,-1,-2", "--json").json()
+    assert [r["contrast"] for r in told["results"]] == ["1 - 0, visit 8", "1 - 0, visit 8, -1", "1 - 0, visit 8, -2"]
+    assert told["imputation"]["tipping"][0]["deltas"] == [0.0, -1.0, -2.0]

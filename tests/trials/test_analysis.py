@@ -16,7 +16,7 @@ from gemel.trials.analysis import METHODS
 PAIR = estimand("arm0", "arm1")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "bayes"])  # which needs a history: test_bayes.py
 def test_every_method_answers_near_the_truth(method):
     data = made(simulated(500), "x", "site")
     found = analyse(data, PAIR, method, predicted_variance=np.exp(data.covariates[:, 0]))
@@ -93,5 +93,5 @@ def test_exported_members():
     for name in gemel.trials.__all__:
         thing = getattr(gemel.trials, name)
         assert thing.__doc__
-        assert thing.__module__.startswith("gemel.trials.")
+        assert thing.__module__.startswith(("gemel.trials.", "gemel.interop.tables"))
     assert not any(f.name == "data" for f in dataclasses.fields(gemel.trials.Result))

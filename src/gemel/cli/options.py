@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["FilePath", "Missing", "Numbers", "as_json", "common", "existing", "seed_option", "use_engine"]
+__all__ = ["AnyNumbers", "FilePath", "Missing", "Numbers", "as_json", "common", "existing", "seed_option", "use_engine"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 FilePath = click.Path(path_type=Path)
@@ -26,9 +26,12 @@ class Missing(click.ClickException):
 
 
 class _Numbers(click.ParamType):
-    """Positive numbers with commas in between."""
+    """Numbers with commas in between: positive ones in order of size, or any as they were given."""
 
     name = "numbers"
+
+    def __init__(self, positive: bool = True) -> None:
+        self.positive = positive
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         if isinstance(value, tuple):
@@ -37,12 +40,15 @@ class _Numbers(click.ParamType):
             found = tuple(float(part) for part in str(value).split(","))
         except ValueError:
             self.fail(f"{value!r} is not a list of numbers such as 15,30,60", param, ctx)
+        if not self.positive:
+            return found
         if not all(0 < number < 1e7 for number in found):
             self.fail(f"{value!r}: every number must be positive", param, ctx)
         return tuple(sorted(set(found)))
 
 
 Numbers = _Numbers()
+AnyNumbers = _Numbers(positive=False)
 
 
 def common(function: F) -> F:

@@ -14,8 +14,10 @@ from gemel.core.errors import DataError, EvidenceError
 from gemel.trials.adjust.aipw import aipw
 from gemel.trials.adjust.ancova import ancova, unadjusted
 from gemel.trials.adjust.base import Result, made, of_means
+from gemel.trials.adjust.bayes import bayes
 from gemel.trials.adjust.gcomputation import gcomputation, unadjusted_means
 from gemel.trials.adjust.randomisation import Randomisation, randomisation_of
+from gemel.trials.adjust.tmle import tmle
 from gemel.trials.adjust.weighted import weighted
 from gemel.trials.data import TrialData
 from gemel.trials.estimand import Estimand, Summary, required
@@ -24,7 +26,7 @@ from gemel.trials.prognosis import PrognosisBundle, r_squared_interval
 
 __all__ = ["METHODS", "analyse", "with_prognosis"]
 
-METHODS = ("unadjusted", "ancova1", "ancova2", "gcomputation", "aipw", "weighted")
+METHODS = ("unadjusted", "ancova1", "ancova2", "gcomputation", "aipw", "tmle", "weighted", "bayes")
 """What :func:`analyse` can do."""
 
 SHIFT = 0.25
@@ -149,7 +151,10 @@ def analyse(
     interaction: bool = False,
     learner: Learner | None = None,
     folds: int = 10,
+    bounds: tuple[float, float] | None = None,
     predicted_variance: Float[np.ndarray, " subject"] | None = None,
+    prior_weight: float | None = None,
+    worth: float = 1.0,
     seed: int = 0,
     level: float = 0.95,
 ) -> Result:
@@ -165,8 +170,10 @@ def analyse(
     randomisation : ``simple``, ``blocks(FACTOR,...)`` or ``minimisation(FACTOR,...)``; the factors must be among the strata.
     variance, target : of the linear models.
     family, interaction : of g-computation.
-    learner, folds, seed : of AIPW.
+    learner, folds, seed : of AIPW and TMLE.
+    bounds : range of the outcome, of TMLE; left out, the range that was seen.
     predicted_variance : of the weighted analysis.
+    prior_weight, worth : of the Bayesian mixture: prior weight of the history, fixed beforehand, and patients that one of its patients is worth.
     level : of the interval.
 
     Raises
@@ -211,6 +218,27 @@ def analyse(
         )
     if method == "aipw":
         return aipw(data, asked, learner=learner, folds=folds, randomisation=how, seed=seed, level=level, status=status, parents=parents)
+    if method == "tmle":
+        return tmle(
+            data,
+            asked,
+            learner=learner,
+            bounds=bounds,
+            folds=folds,
+            randomisation=how,
+            seed=seed,
+            level=level,
+            status=status,
+            parents=parents,
+        )
+    if method == "bayes":
+        if prognosis is None or prior_weight is None:
+            raise DataError(
+                "the Bayesian analysis needs a locked prognosis and the weight of its history",
+                seen={"prognosis": prognosis is not None, "prior_weight": prior_weight},
+                expected="both, fixed beforehand: the largest weight whose type-I error stays under a cap (drift_errors)",
+            )
+        return bayes(data, asked, prognosis, weight=prior_weight, worth=worth, level=level, status=status)
     if predicted_variance is None:
         raise DataError(
             "the weighted analysis needs predicted variances", seen="none", expected="one per patient, from before randomisation"

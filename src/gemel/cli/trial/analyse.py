@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gemel.cli.options import FilePath, seed_option
+from gemel.cli.options import AnyNumbers, FilePath, seed_option
 from gemel.cli.output import echo, number, print_json, print_table
 from gemel.cli.trial._code import plan_from, program
 from gemel.cli.trial._sealed import TRAIL, append_trail, file_hash
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["analyse"]
 
-METHODS = ("unadjusted", "ancova1", "ancova2", "gcomputation", "aipw", "weighted")
+METHODS = ("unadjusted", "ancova1", "ancova2", "gcomputation", "aipw", "tmle", "weighted", "bayes")
 """Of one outcome per patient."""
-VISITS = ("mmrm",)
+VISITS = ("mmrm", "imputation")
 """Of several visits."""
 
 
@@ -74,8 +75,11 @@ VISITS = ("mmrm",)
     "--family", type=click.Choice(("auto", "gaussian", "binomial", "poisson")), default="auto", show_default=True, help="Of g-computation."
 )
 @click.option("--interaction", is_flag=True, help="Slopes per arm in g-computation.")
-@click.option("--learner", type=click.Choice(("ridge", "spline")), default="ridge", show_default=True, help="Of AIPW.")
-@click.option("--folds", type=int, default=10, show_default=True, help="Of AIPW.")
+@click.option("--learner", type=click.Choice(("ridge", "spline")), default="ridge", show_default=True, help="Of AIPW and TMLE.")
+@click.option("--folds", type=int, default=10, show_default=True, help="Of AIPW and TMLE.")
+@click.option("--bounds", type=AnyNumbers, help="Of TMLE: lowest and highest possible outcome, 0,70; left out, the range that was seen.")
+@click.option("--prior-weight", type=float, help="Of the Bayesian mixture: weight of the history before the data, fixed beforehand.")
+@click.option("--worth", type=float, default=1.0, show_default=True, help="Of the same: patients that one of the history is worth.")
 @click.option("--predicted-variance", metavar="COL", help="Of the weighted analysis.")
 @click.option("--planned-r-squared", type=float, help="What the trial was sized on; left out, that of the prognosis.")
 @click.option(
@@ -160,14 +164,35 @@ def run_patients(asked: dict[str, Any], o: dict[str, Any]) -> tuple[list[Result]
             prognosis=bundle,
             learner=LEARNERS[o["learner"]],
             predicted_variance=s2,
+            bounds=_bounds(o["bounds"]),
             **{
                 k: o[k]
-                for k in ("planned_r_squared", "randomisation", "variance", "target", "family", "interaction", "folds", "seed", "level")
+                for k in (
+                    "planned_r_squared",
+                    "randomisation",
+                    "variance",
+                    "target",
+                    "family",
+                    "interaction",
+                    "folds",
+                    "prior_weight",
+                    "worth",
+                    "seed",
+                    "level",
+                )
             },
         )
         for treatment in treatments
     ]
     return results, told_of(results, data, asked | {"reference": reference})
+
+
+def _bounds(given: Sequence[float] | None) -> tuple[float, float] | None:
+    if given is None:
+        return None
+    if len(given) != 2:
+        raise click.UsageError(f"--bounds takes the lowest and the highest possible outcome, not {len(given)} numbers")
+    return float(given[0]), float(given[1])
 
 
 def _estimand(told: dict[str, Any], o: dict[str, Any]) -> dict[str, Any]:

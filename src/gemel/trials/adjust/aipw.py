@@ -20,7 +20,7 @@ from gemel.trials.data import TrialData
 from gemel.trials.estimand import Estimand
 from gemel.trials.learners import Learner, Ridge
 
-__all__ = ["aipw", "augmented", "folds_of"]
+__all__ = ["aipw", "augmented", "cross_fitted", "folds_of"]
 
 
 def folds_of(data: TrialData, folds: int, seed: int) -> Int[np.ndarray, " subject"]:
@@ -36,18 +36,23 @@ def folds_of(data: TrialData, folds: int, seed: int) -> Int[np.ndarray, " subjec
     return out
 
 
-def augmented(
-    data: TrialData, *, learner: Learner | None = None, folds: int = 10, randomisation: Randomisation = SIMPLE, seed: int = 0
-) -> tuple[ArmMeans, Float[np.ndarray, "subject arm"]]:
-    """Return cross-fitted arm means with the variance of their influence function, and the values phi."""
-    taught = Ridge() if learner is None else learner
-    fold, shares = folds_of(data, folds, seed), data.shares
+def cross_fitted(data: TrialData, learner: Learner, folds: int, seed: int) -> Float[np.ndarray, "subject arm"]:
+    """Return what the learner says of each subject under each arm, trained within the arm on the folds that the subject is not in."""
+    fold = folds_of(data, folds, seed)
     mu = np.empty((data.n, len(data.arms)))
     for k in range(folds):
         out = fold == k
         for a in range(len(data.arms)):
             inside = ~out & (data.arm == a)
-            mu[out, a] = taught.calibrate(data.covariates[inside], data.outcome[inside])(data.covariates[out])
+            mu[out, a] = learner.calibrate(data.covariates[inside], data.outcome[inside])(data.covariates[out])
+    return mu
+
+
+def augmented(
+    data: TrialData, *, learner: Learner | None = None, folds: int = 10, randomisation: Randomisation = SIMPLE, seed: int = 0
+) -> tuple[ArmMeans, Float[np.ndarray, "subject arm"]]:
+    """Return cross-fitted arm means with the variance of their influence function, and the values phi."""
+    mu, shares = cross_fitted(data, Ridge() if learner is None else learner, folds, seed), data.shares
     own = mu[np.arange(data.n), data.arm]
     residual = data.outcome - own
     phi = mu + (np.arange(len(data.arms)) == data.arm[:, None]) * residual[:, None] / shares
