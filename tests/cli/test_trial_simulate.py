@@ -14,7 +14,7 @@ import time
 import pytest
 
 from gemel.cli.trial import simulate as command
-from gemel.trials.design.allocation import RULES
+from gemel.trials.design.allocation import BY_COVARIATE, RULES
 from gemel.trials.simulate.analyses.linear import VARIANCES
 from gemel.trials.simulate.choose import ANALYSES, USUAL, WORLDS, analyses_of, world_of
 from gemel.trials.simulate.worlds.dropout import MECHANISMS
@@ -29,7 +29,7 @@ def test_choices_are_those_of_the_code():
         WORLDS,
         QUALITIES,
         MECHANISMS,
-        RULES,
+        RULES + BY_COVARIATE,
         VARIANCES,
     )
     assert set(USUAL) == set(WORLDS)

@@ -12,19 +12,26 @@ from gemel.trials.design.enrichment import closed, inverse_normal, simes
 from gemel.trials.design.spending import Spending
 from gemel.trials.simulate import (
     Abstained,
+    BinaryWorld,
     Design,
     Enrichment,
     Limits,
     LinearModel,
     LinearWorld,
     LongitudinalWorld,
+    NonlinearWorld,
     Recommended,
     Reestimation,
+    ResponseAdaptive,
+    RiskDifference,
     SubgroupWorld,
+    SurvivalWorld,
     compare,
     recommend,
     simulate,
 )
+from gemel.trials.simulate.batch import generator
+from gemel.trials.simulate.worlds.base import given, potential
 
 BOTH = (LinearModel(0, "hc2"), LinearModel(1, "hc2"))
 LOOKS = (0.4, 0.7, 1.0)
@@ -153,3 +160,45 @@ def test_refusals():
 def test_designs_are_compared_on_the_same_patients():
     found = compare({"a": Design(40, 40, BOTH), "b": Design(40, 40, BOTH)}, LinearWorld(), 300, key=15)
     np.testing.assert_array_equal(found["a"]["ancova"].estimates, found["b"]["ancova"].estimates)
+
+
+def test_the_same_patients_under_both_arms():
+    rng = generator((1, 1), 0)
+    for world in (
+        LinearWorld(0.4, dropout=0.2),
+        NonlinearWorld(0.4, heterogeneity=0.3),
+        LongitudinalWorld(3.0, dropout=0.2, intermittent=0.1),
+        BinaryWorld(0.3, 0.5),
+        SurvivalWorld(hazard_ratio=0.5, dropout=0.1),
+        SubgroupWorld(0.5),
+    ):
+        control, treated = potential(world, 40, 6, rng)
+        np.testing.assert_array_equal(control.covariates, treated.covariates)
+        arm = np.tile(np.arange(40) % 2, (6, 1))
+        mixed = given((control, treated), arm)
+        np.testing.assert_array_equal(mixed.outcome[:, ::2], control.outcome[:, ::2])
+        np.testing.assert_array_equal(mixed.outcome[:, 1::2], treated.outcome[:, 1::2])
+
+
+def test_minimisation_narrows_the_unadjusted_estimate_and_keeps_the_adjusted_level():
+    coin, balanced = (
+        simulate(Design(60, 60, BOTH, allocation=a), LinearWorld(correlation=0.8), 3000, key=16) for a in ("simple", "minimisation")
+    )
+    assert balanced["unadjusted"].sd < 0.93 * coin["unadjusted"].sd
+    assert balanced["unadjusted"].power < 0.04  # the analysis that ignores the factors is conservative
+    assert abs(balanced["ancova"].power - 0.05) < 3.3 * balanced["ancova"].errors["power"]
+    with pytest.raises(ModelError, match="equal arms"):
+        Design(50, 60, BOTH, allocation="minimisation")
+
+
+def test_an_urn_treats_more_by_the_better_arm_and_its_level_is_simulated():
+    design = ResponseAdaptive(150, (RiskDifference(),), start=5.0)
+    null, under = (simulate(design, BinaryWorld(0.3, p), 2000, key=17)["proportions"] for p in (0.3, 0.6))
+    assert null.power < 0.05 + 3.3 * null.errors["power"] + 0.01
+    assert under.power > 0.85
+    assert "simulated" in design.flag
+    few = simulate(ResponseAdaptive(12, (RiskDifference(),), start=0.01, added=3.0), BinaryWorld(0.05, 0.95), 500, key=18)["proportions"]
+    assert few.failed > 0
+    for wrong in (lambda: ResponseAdaptive(5, (RiskDifference(),)), lambda: simulate(design, LinearWorld(), 250, key=1)):
+        with pytest.raises(ModelError):
+            wrong()

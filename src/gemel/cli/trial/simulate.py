@@ -25,7 +25,7 @@ __all__ = ["simulate"]
 WORLDS = ("linear", "nonlinear", "longitudinal", "binary", "survival")
 TWINS = ("true", "noise", "biased", "shifted", "anti-correlated", "miscalibrated")
 MECHANISMS = ("mcar", "mar", "mnar")
-RULES = ("fixed", "permuted", "blocks", "simple")
+RULES = ("fixed", "permuted", "blocks", "simple", "minimisation")
 VARIANCES = ("hc3", "hc2", "hc1", "model")
 
 

@@ -18,10 +18,12 @@ from jaxtyping import Float, Int
 
 from gemel.core.errors import DataError
 
-__all__ = ["FLAG", "RULES", "allocate", "minimised", "permuted_blocks", "play_the_winner"]
+__all__ = ["BY_COVARIATE", "FLAG", "RULES", "allocate", "minimised", "permuted_blocks", "play_the_winner"]
 
 RULES = ("fixed", "permuted", "blocks", "simple")
 """Rules that need to know nothing of the patients."""
+BY_COVARIATE = ("minimisation",)
+"""Rules that look at what is known of a patient before the arm is drawn."""
 FLAG = "response-adaptive randomisation: biased where patients drift over time; its level and power are simulated, not theory"
 """What is to be said wherever the urn is used."""
 

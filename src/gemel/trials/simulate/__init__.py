@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gemel.trials.simulate.adaptive import Enrichment, Reestimation
+from gemel.trials.simulate.adaptive import Enrichment, Reestimation, ResponseAdaptive
 from gemel.trials.simulate.analyses.linear import LinearModel
 from gemel.trials.simulate.analyses.logrank import LogRank
 from gemel.trials.simulate.analyses.proportions import RiskDifference
@@ -64,6 +64,7 @@ __all__ = [
     "Recommended",
     "Reestimation",
     "RepeatedMeasures",
+    "ResponseAdaptive",
     "RiskDifference",
     "SubgroupWorld",
     "SurvivalWorld",

@@ -1,20 +1,23 @@
-"""Designs that change on the way: a size looked at again while blinded, and a population narrowed at an interim."""
+"""Designs that change on the way: a size looked at again while blinded, a population narrowed at an interim, an allocation that follows the outcomes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
 from gemel.core.errors import ModelError
+from gemel.trials.design.allocation import FLAG, play_the_winner
 from gemel.trials.design.enrichment import closed
 from gemel.trials.design.reestimation import blinded_many, needed
 from gemel.trials.simulate.analyses.linear import LinearModel
 from gemel.trials.simulate.batch import Batch, Enrolment, Readings
-from gemel.trials.simulate.worlds.base import World
+from gemel.trials.simulate.worlds.base import World, given, potential
+from gemel.trials.simulate.worlds.binary import BinaryWorld
 from gemel.trials.simulate.worlds.subgroup import SubgroupWorld
 
-__all__ = ["Enrichment", "Reestimation"]
+__all__ = ["Enrichment", "Reestimation", "ResponseAdaptive"]
 
 
 def _arms(control: int, treated: int) -> np.ndarray:
@@ -148,6 +151,47 @@ class Enrichment:
             )
         either = found["whole"].rejected | found["subgroup"].rejected
         found["either"] = replace(found["whole"], p_value=np.minimum(1.0, 2 * np.minimum(p_whole, p_part)), rejected=either)
+        return found
+
+
+@dataclass(frozen=True)
+class ResponseAdaptive:
+    """A trial whose arms follow the outcomes by a play-the-winner urn; ``flag`` says what must be said of it.
+
+    Parameters
+    ----------
+    patients : both arms. ``start``, ``added``: of :func:`~gemel.trials.design.allocation.play_the_winner`.
+    succeeds : whether the outcome 1 is a success, which its arm is rewarded for.
+    """
+
+    patients: int
+    analyses: tuple[Any, ...]
+    start: float = 1.0
+    added: float = 1.0
+    succeeds: bool = True
+    alpha: float = 0.05
+    flag: ClassVar[str] = FLAG
+
+    def __post_init__(self) -> None:
+        if self.patients < 10 or not self.analyses or not (self.start > 0 and self.added >= 0):
+            raise ModelError("no such urn", seen=self, expected="10 patients or more, an analysis, balls to begin with")
+
+    def replicate(self, world: World, rng: np.random.Generator, trials: int) -> dict[str, Readings]:
+        """Run this many trials; readings by analysis. A trial with fewer than two patients in an arm has no result."""
+        if not isinstance(world, BinaryWorld):
+            raise ModelError("the urn needs a binary world", seen=type(world).__name__, expected="BinaryWorld")
+        both = potential(world, self.patients, trials, rng)
+        won = np.stack([b.outcome for b in both], axis=2)
+        arm = play_the_winner(won if self.succeeds else 1 - won, rng, start=self.start, added=self.added)
+        batch = given(both, arm)
+        enough = (np.minimum(arm.sum(axis=1), self.patients - arm.sum(axis=1)) >= 2)[:, None]
+        nothing = np.full(trials, np.nan)
+        found = {}
+        for a in self.analyses:
+            with np.errstate(divide="ignore", invalid="ignore"):  # trials without one of the arms, which are left out below
+                read = a.read(batch)
+            found[a.name] = read.where(enough[:, 0], Readings(*[nothing] * 6))
+            found[a.name] = replace(found[a.name], patients=np.full(trials, float(self.patients)))
         return found
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from gemel.core.errors import ModelError
-from gemel.trials.design.allocation import RULES, allocate
+from gemel.trials.design.allocation import BY_COVARIATE, RULES, allocate, minimised
 from gemel.trials.design.boundary import Boundary
 from gemel.trials.simulate.batch import Batch, Enrolment, Readings
-from gemel.trials.simulate.worlds.base import World
+from gemel.trials.simulate.worlds.base import World, given, potential
 
 __all__ = ["Design"]
 
@@ -26,7 +26,8 @@ class Design:
     analyses : how each trial is read, each of another name.
     alpha : two-sided level of the test; a boundary has its own.
     allocation : one of :data:`gemel.trials.design.allocation.RULES`. ``fixed`` gives the first patients the one arm and the others the other: the same
-        law as a random permutation where patients are drawn independently, and several times faster.
+        law as a random permutation where patients are drawn independently, and several times faster. ``minimisation`` balances the covariates,
+        each cut at the trial's median; equal arms only, whose sizes then differ a little between trials.
     boundary : looks before the end. Each reads the patients enrolled so far; a trial stops at the first look whose z lies beyond.
     futility : (look,) z at or under which a trial stops without rejecting; non-binding, for the boundary was made without it.
     """
@@ -46,8 +47,10 @@ class Design:
             raise ModelError("the level of a test lies between 0 and 1", seen=self.alpha)
         if len({a.name for a in self.analyses}) < max(1, len(self.analyses)):
             raise ModelError("a design needs at least one analysis, each of another name", seen=[a.name for a in self.analyses])
-        if self.allocation not in RULES:
-            raise ModelError("no such allocation", seen=self.allocation, expected=RULES)
+        if self.allocation not in RULES + BY_COVARIATE:
+            raise ModelError("no such allocation", seen=self.allocation, expected=RULES + BY_COVARIATE)
+        if self.allocation == "minimisation" and self.control != self.treated:
+            raise ModelError("minimisation is for equal arms", seen=(self.control, self.treated))
         looks = 1 if self.boundary is None else len(self.boundary.fractions)
         if self.futility and (self.boundary is None or len(self.futility) != looks):
             raise ModelError("futility needs a boundary, and a value per look", seen=self.futility, expected=f"{looks} values")
@@ -59,8 +62,13 @@ class Design:
 
     def replicate(self, world: World, rng: np.random.Generator, trials: int) -> dict[str, Readings]:
         """Run this many trials; readings by analysis."""
-        arm = allocate(self.allocation, (self.control, self.treated), trials, rng)
-        batch = world.draw(Enrolment(arm, trials), rng)
+        if self.allocation == "minimisation":
+            both = potential(world, self.patients, trials, rng)
+            known = both[0].covariates if both[0].covariates.ndim == 3 else both[0].covariates[..., 0]
+            levels = np.moveaxis(known > np.median(known, axis=2, keepdims=True), 0, 2).astype(int)
+            batch = given(both, minimised(levels, rng))
+        else:
+            batch = world.draw(Enrolment(allocate(self.allocation, (self.control, self.treated), trials, rng), trials), rng)
         if self.boundary is None:
             return {a.name: replace(a.read(batch), patients=np.full(trials, float(self.patients))) for a in self.analyses}
         return {a.name: self._looked_at(a, batch, self.boundary) for a in self.analyses}
