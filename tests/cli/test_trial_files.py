@@ -94,3 +94,16 @@ def test_the_program_of_an_analysis_is_printed_alone(gemel, tmp_path):
     told = gemel(*call, "--code", "r", "--json").json()
     assert told["plan"]["hash"][:16] in told["code"]["r"]
     assert told["plan"]["categories"] == ["site"]
+
+
+@pytest.mark.data
+def test_what_adam_promises_is_asked_of_it(gemel, tmp_path):
+    path = require_dataset("cdisc-pilot") / "tplyr_adas.csv"
+    call = ("--outcome", "CHG", "--arm", "TRTP", "--subject", "USUBJID", *SAID)
+    ran = gemel("trial", "analyse", "--data", path, "--where", "PARAMCD=ACTOX", *call)
+    assert ran.code == 2
+    assert "no PARAMCD is 'ACTOX'" in ran.err
+    assert "ACTOT" in ran.err
+    lines = path.read_text(encoding="utf-8").splitlines()
+    (tmp_path / "double.csv").write_text("\n".join([*lines, lines[1]]) + "\n")
+    assert "two rows for one parameter and visit" in gemel("trial", "analyse", "--data", "double.csv", *call).err

@@ -165,6 +165,18 @@ def _same(value: object, wanted: str) -> bool:
     return ("" if value is None else str(value).strip()) == wanted.strip()
 
 
+def _nothing_left(found: Columns, where: Mapping[str, str], rows: int) -> FormatError:
+    """Say which value never occurs, and which do: an unknown PARAMCD is seen at once."""
+    for name, value in where.items():
+        if rows and not any(_same(v, value) for v in found[name]):
+            known = sorted({"" if v is None else str(v) for v in found[name]})
+            more = f" and {len(known) - 12} more" if len(known) > 12 else ""
+            return FormatError(
+                "no row is left", seen=f"no {name} is {value!r}", expected=f"one of {', '.join(known[:12])}{more}", fix="correct --where"
+            )
+    return FormatError("no row is left", seen=f"{rows} rows, none with {dict(where)}", expected="at least one")
+
+
 def _kept(found: Columns, where: Mapping[str, str]) -> Columns:
     for name in where:
         if name not in found:
@@ -172,7 +184,7 @@ def _kept(found: Columns, where: Mapping[str, str]) -> Columns:
     rows = len(next(iter(found.values()), []))
     keep = [i for i in range(rows) if all(_same(found[name][i], value) for name, value in where.items())]
     if not keep:
-        raise FormatError("no row is left", seen=f"{rows} rows, none with {dict(where)}", expected="at least one")
+        raise _nothing_left(found, where, rows)
     return {name: [values[i] for i in keep] for name, values in found.items()}
 
 

@@ -104,8 +104,10 @@ def test_rows_and_columns_that_are_not_there(tmp_path):
     (tmp_path / "b.xpt").write_bytes(write_xpt(DATA, created=NOW))
     with pytest.raises(DataError, match="column is missing"):
         read_columns(tmp_path / "b.xpt", {"NOPE": "1"})
-    with pytest.raises(FormatError, match="no row is left"):
+    with pytest.raises(FormatError, match=r"no VISIT is '9'; expected: one of 0, 8"):
         read_columns(tmp_path / "b.xpt", {"VISIT": "9"})
+    with pytest.raises(FormatError, match="3 rows, none with"):  # each value occurs, the two never together
+        read_columns(tmp_path / "b.xpt", {"VISIT": "8", "ID": "a"})
 
 
 def test_parquet_that_is_not_plain_and_a_machine_without_it(tmp_path, monkeypatch):

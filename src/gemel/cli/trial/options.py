@@ -145,10 +145,14 @@ def read_bundle(path: Path | None) -> PrognosisBundle | None:
 
 
 def read_table(path: Path, where: Sequence[tuple[str, str]] = ()) -> dict[str, list[Any]]:
-    """Return the columns of a CSV, SAS transport, Parquet or Dataset-JSON file, kept where columns equal a value."""
+    """Return the columns of a CSV, SAS transport, Parquet or Dataset-JSON file, kept where columns equal a value; ADaM's structure is checked."""
+    from gemel.interop.cdisc import check_bds
     from gemel.interop.tables import read_columns
 
-    return read_columns(existing(path), dict(where))
+    columns = read_columns(existing(path), dict(where))
+    if {"USUBJID", "PARAMCD"} <= set(columns):
+        check_bds(columns)
+    return columns
 
 
 def write_told(path: Path | None, told: dict[str, Any]) -> None:

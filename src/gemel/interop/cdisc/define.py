@@ -199,14 +199,15 @@ def _dataset_xml(data: Dataset, origin: Mapping[str, str], lists: Mapping[str, M
         refs.append(f"<ItemRef{_attributes(ItemOID=oid, OrderNumber=i, Mandatory='Yes' if v.key else 'No', KeySequence=v.key or '')}/>")
         listed = f'<CodeListRef CodeListOID="CL.{data.name}.{v.name}"/>' if f"{data.name}.{v.name}" in lists else ""
         how = origin.get(v.name, "")
-        origin_xml = f'<def:Origin Type="Derived" Source="Sponsor">{_words("Description", how)}</def:Origin>' if how else '<def:Origin Type="Predecessor"><Description><TranslatedText xml:lang="en">the sponsor\'s data set</TranslatedText></Description></def:Origin>'  # fmt: skip
+        origin_xml = f'<def:Origin Type="Derived" Source="Sponsor">{_words("Description", how)}</def:Origin>' if how else '<def:Origin Type="Predecessor" Source="Sponsor"><Description><TranslatedText xml:lang="en">the sponsor\'s data set</TranslatedText></Description></def:Origin>'  # fmt: skip
         items.append(
             f"<ItemDef{_attributes(OID=oid, Name=v.name, SASFieldName=v.name[:8], DataType=kind, Length=length, SignificantDigits=digits, def__DisplayFormat=v.format)}>"
             f"{_words('Description', v.label or v.name)}{listed}{origin_xml}</ItemDef>"
         )
-    leaf = f"LF.{data.name}"
+    leaf, keys = f"LF.{data.name}", [v.name for v in sorted(data.variables, key=lambda v: v.key) if v.key]
+    structure = f"one record per {', '.join(keys)}" if keys else "one record per row"
     group = (
-        f"<ItemGroupDef{_attributes(OID=f'IG.{data.name}', Name=data.name, SASDatasetName=data.name, Repeating='No', IsReferenceData='No', Purpose='Analysis', def__Structure='one record per subject', def__ArchiveLocationID=leaf)}>"
+        f"<ItemGroupDef{_attributes(OID=f'IG.{data.name}', Name=data.name, SASDatasetName=data.name, Repeating='No', IsReferenceData='No', Purpose='Analysis', def__Structure=structure, def__IsNonStandard='Yes', def__ArchiveLocationID=leaf)}>"
         f'{_words("Description", data.label or data.name)}{"".join(refs)}<def:Class Name="{"SUBJECT LEVEL ANALYSIS DATASET" if data.name == "ADSL" else "ADAM OTHER"}"/>'
         f"<def:leaf{_attributes(ID=leaf, xlink__href=f'{data.name.lower()}.xpt')}><def:title>{escape(data.name.lower())}.xpt</def:title></def:leaf></ItemGroupDef>"
     )
