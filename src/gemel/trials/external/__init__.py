@@ -4,7 +4,7 @@ A synthetic control arm replaces or adds controls that were never randomised wit
 concurrent controls and their protection, is :mod:`gemel.trials.prognosis`; the two are not the same and do not share a name.
 """
 
-from gemel.trials.external.analysis import METHODS, Comparison, borrow_patients
+from gemel.trials.external.analysis import METHODS, Comparison, arm_means, borrow_patients
 from gemel.trials.external.arms import Arm, arms_of
 from gemel.trials.external.data import Aggregate, ExternalData, Patients, aggregate_of, external_data, treated_data
 from gemel.trials.external.drift import LABEL, DriftMap, drift_figure
@@ -30,6 +30,7 @@ __all__ = [
     "NormalMixture",
     "Patients",
     "aggregate_of",
+    "arm_means",
     "arms_of",
     "borrow_history",
     "borrow_patients",

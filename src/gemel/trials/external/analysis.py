@@ -24,7 +24,7 @@ from gemel.trials.external.simulated_comparison import simulated_comparison
 from gemel.trials.external.weights import Weighted, iptw, overlap
 from gemel.trials.learners import Learner
 
-__all__ = ["METHODS", "SUMMARY_METHODS", "TARGETS", "Comparison", "borrow_patients"]
+__all__ = ["METHODS", "SUMMARY_METHODS", "TARGETS", "Comparison", "arm_means", "borrow_patients"]
 
 METHODS = ("iptw", "overlap", "entropy", "maic", "stc", "doubly-robust")
 """What :func:`borrow_patients` can do."""
@@ -100,6 +100,34 @@ class _How:
 
 def _means(found: Weighted | ArmMeans) -> ArmMeans:
     return found.means if isinstance(found, Weighted) else found
+
+
+def arm_means(
+    data: ExternalData,
+    method: str,
+    *,
+    folds: int = 0,
+    conditions: int = 1,
+    learner: Learner | None = None,
+    allow_small: bool = False,
+    seed: int = 0,
+) -> ArmMeans:
+    """Return what a method makes of both groups, reference first, without flags, sensitivity or map: what a simulation repeats.
+
+    Parameters
+    ----------
+    others : as for :func:`borrow_patients`.
+
+    Raises
+    ------
+    DataError
+        For an unknown method.
+    EvidenceError
+        As :func:`borrow_patients`.
+    """
+    if method not in METHODS:
+        raise DataError("no such method", seen=method, expected=METHODS)
+    return _means(_How(method, folds, conditions, learner, allow_small, seed).weigh(data))
 
 
 def borrow_patients(
