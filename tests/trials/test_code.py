@@ -44,10 +44,11 @@ def is_balanced(text: str, comments: str) -> bool:
 @pytest.mark.parametrize(
     ("plan", "r", "sas"),
     [
-        (replace(PLAN, method="unadjusted"), ("lm(y. ~ arm.,", 'type = "HC3"', "qt(0.975"), ("proc reg", "hccmethod=3")),
+        (replace(PLAN, method="unadjusted"), ("lm(y. ~ arm.,", 'type = "HC2"', "qt(0.975"), ("proc reg", "hccmethod=2")),
         (replace(PLAN, method="unadjusted", summary="risk ratio"), ("robin_glm", "log_risk_ratio"), ("proc genmod",)),
         (replace(PLAN, method="ancova1", variance="hc1"), ("arm. + X", 'type = "HC1"'), ("hccmethod=1", "&_trgind")),
-        (replace(PLAN, method="ancova1", variance="hc2"), ('type = "HC2"', "crossprod(Q, w * Q)", "qt(0.975, df)"), ("hccmethod=2", "Bell and McCaffrey")),
+        (replace(PLAN, method="ancova1", variance="hc3"), ('type = "HC3"', "df <- m$df.residual"), ("hccmethod=3",)),
+        (replace(PLAN, method="ancova1"), ('type = "HC2"', "crossprod(Q, w * Q)", "qt(0.975, df)"), ("hccmethod=2", "Bell and McCaffrey")),
         (replace(PLAN, method="ancova1", variance="model"), ("V <- vcov(m)",), ("/ clb",)),
         (PLAN, ("arm. * X", "the centre of X is estimated"), ("proc iml", "d` * cov(x) * d")),
         (replace(PLAN, target="sample"), ("arm. * X",), ("z1-z",)),
@@ -147,3 +148,9 @@ def test_a_plan_comes_back_from_json():
     assert plan_of(told).hash == VISITS.hash != replace(VISITS, level=0.9).hash
     with pytest.raises(DataError, match="what was asked for"):
         plan_of({"data": "x"})
+
+
+def test_rows_kept_for_an_empty_value_are_those_where_it_is_missing():
+    plan = replace(PLAN, where=(("DTYPE", ""),))
+    assert 'is.na(d$DTYPE) | trimws(as.character(d$DTYPE)) == ""' in r_code(plan)
+    assert "  if missing(DTYPE);" in sas_code(plan)

@@ -39,7 +39,7 @@ class Plan:
     missing_outcome: str = "refuse"
     summary: str = "mean difference"
     level: float = 0.95
-    variance: str = "hc3"
+    variance: str = "hc2"
     target: str = "superpopulation"
     family: str = "auto"
     interaction: bool = False

@@ -39,7 +39,9 @@ def _read(plan: Plan) -> list[str]:
         f'd <- read.table({_text(plan.data)}, header = TRUE, sep = if (grepl(",", readLines({_text(plan.data)}, 1))) "," else "", na.strings = c("", "NA", ".", "NaN", "null"), check.names = FALSE, comment.char = "")',
     )
     lines = [reader]
-    lines += [f"d <- d[which(trimws(as.character(d${_name(k)})) == {_text(v)}), ]" for k, v in plan.where]
+    for k, v in plan.where:
+        kept = f"trimws(as.character(d${_name(k)})) == {_text(v)}"
+        lines.append(f"d <- d[which({kept if v else f'is.na(d${_name(k)}) | {kept}'}), ]")
     return [*lines, f"d$arm. <- relevel(factor(d${_name(plan.arm)}), ref = {_text(plan.reference)})"]
 
 

@@ -38,7 +38,7 @@ def _read(plan: Plan) -> list[str]:
         lines = [_said(f"SAS 9.4 reads no {end}: write {plan.data} as a transport file first"), f"data trial; set {stem};"]
     else:
         lines = [f"proc import datafile={_text(plan.data)} out=table dbms=csv replace; guessingrows=max; run;", "data trial; set table;"]
-    lines += [f"  if cats({_name(k)}) = {_text(v)};" for k, v in plan.where]
+    lines += [f"  if {f'cats({_name(k)}) = {_text(v)}' if v else f'missing({_name(k)})'};" for k, v in plan.where]
     return lines
 
 
