@@ -103,7 +103,7 @@ def test_one_file_says_all_and_a_flag_wins(gemel, data, tmp_path):
     ran = gemel("trial", "analyse", "--design", "trial.toml")
     assert ran.code == 0, ran.err
     assert "everybody" in ran.out
-    assert "ancova1/hc3" in ran.out
+    assert "ancova1/hc2" in ran.out
     assert "ancova2" in gemel("trial", "analyse", "--design", "trial.toml", "--method", "ancova2").out
     assert "262.7" in gemel("trial", "size", "--design", "trial.toml").out
     assert "197.0" in gemel("trial", "size", "--design", "trial.toml", "--correlation", 0.5).out

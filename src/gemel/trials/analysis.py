@@ -145,7 +145,7 @@ def analyse(
     prognosis: PrognosisBundle | None = None,
     planned_r_squared: float | None = None,
     randomisation: str | Randomisation = "simple",
-    variance: str = "hc3",
+    variance: str = "hc2",
     target: str = "superpopulation",
     family: str = "auto",
     interaction: bool = False,

@@ -119,7 +119,7 @@ def test_a_result_alone_is_a_report_and_several_are_one():
     assert [t.id for t in one.tables] == ["estimand", "disposition", "results", "plan"]
     assert one.listings == ()
     both = report([told(data), told(data, method="ancova1")], title="A", created=NOW, data=data)
-    assert [r["label"] for r in both.results] == ["as pre-specified", "ancova1/hc3", "without covariates"]
+    assert [r["label"] for r in both.results] == ["as pre-specified", "ancova1/hc2", "without covariates"]
     bare = {k: v for k, v in told(data).items() if k != "plan"}
     assert "plan" not in [t.id for t in report([bare], title="A", created=NOW).tables]
 

@@ -62,7 +62,7 @@ VISITS = ("mmrm", "imputation")
 @time_options
 @click.option("--randomisation", default="simple", show_default=True, help="simple, blocks(FACTOR,...) or minimisation(FACTOR,...).")
 @click.option(
-    "--variance", type=click.Choice(("hc3", "hc2", "hc1", "model")), default="hc3", show_default=True, help="Of the linear models."
+    "--variance", type=click.Choice(("hc2", "hc3", "hc1", "model")), default="hc2", show_default=True, help="Of the linear models."
 )
 @click.option(
     "--target",

@@ -26,7 +26,7 @@ WORLDS = ("linear", "nonlinear", "longitudinal", "binary", "survival")
 TWINS = ("true", "noise", "biased", "shifted", "anti-correlated", "miscalibrated")
 MECHANISMS = ("mcar", "mar", "mnar")
 RULES = ("fixed", "permuted", "blocks", "simple", "minimisation")
-VARIANCES = ("hc3", "hc2", "hc1", "model")
+VARIANCES = ("hc2", "hc3", "hc1", "model")
 
 
 class _Stoppable(Bar):
@@ -105,7 +105,7 @@ def _stoppable() -> Iterator[_Stoppable]:
     default=(),
     help="unadjusted, ancova, mmrm, mmrm-unadjusted, logrank, adjusted-logrank, proportions, with commas; the first is the one compared with.",
 )
-@click.option("--variance", type=click.Choice(VARIANCES), default="hc3", show_default=True, help="Of the linear models.")
+@click.option("--variance", type=click.Choice(VARIANCES), default="hc2", show_default=True, help="Of the linear models.")
 @click.option("--alpha", type=float, default=0.05, show_default=True, help="Two-sided level.")
 @click.option("--looks", type=Numbers, help="Information fractions of looks, rising to 1: 0.5,1.")
 @click.option(

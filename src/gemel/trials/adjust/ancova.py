@@ -24,8 +24,8 @@ from gemel.trials.estimand import Estimand, Summary
 
 __all__ = ["TARGETS", "VARIANCES", "Linear", "ancova", "dose_trend", "least_squares", "unadjusted"]
 
-VARIANCES = ("hc3", "hc2", "hc1", "model")
-"""Variance estimates: MacKinnon and White's HC3, HC2 and HC1, and the one of a common residual variance. HC2 goes with the degrees of freedom of
+VARIANCES = ("hc2", "hc3", "hc1", "model")
+"""Variance estimates: MacKinnon and White's HC2, HC3 and HC1, and the one of a common residual variance. HC2 goes with the degrees of freedom of
 :func:`~gemel.trials.adjust.bell_mccaffrey.bell_mccaffrey`, the others with n - p."""
 
 TARGETS = ("superpopulation", "sample")
@@ -60,7 +60,7 @@ def least_squares(
     x: Float[np.ndarray, "row coefficient"],
     y: Float[np.ndarray, " row"],
     *,
-    variance: str = "hc3",
+    variance: str = "hc2",
     weights: Float[np.ndarray, " row"] | None = None,
 ) -> Linear:
     """Fit by QR, with a robust covariance.
@@ -142,7 +142,7 @@ def _plain(data: TrialData, variance: str) -> Linear:
     return least_squares(np.column_stack([np.ones(data.n), _arms(data)]), data.outcome, variance=variance)
 
 
-def unadjusted(data: TrialData, estimand: Estimand, *, variance: str = "hc3", level: float = 0.95) -> Result:
+def unadjusted(data: TrialData, estimand: Estimand, *, variance: str = "hc2", level: float = 0.95) -> Result:
     """Compare the means of two arms, without covariates.
 
     Parameters
@@ -170,7 +170,7 @@ def ancova(
     estimand: Estimand,
     *,
     interaction: bool = True,
-    variance: str = "hc3",
+    variance: str = "hc2",
     target: str = "superpopulation",
     level: float = 0.95,
     status: tuple[str, ...] = (),
@@ -181,7 +181,7 @@ def ancova(
     Parameters
     ----------
     interaction : a slope per arm (ANCOVA II, ANHECOVA) or one for all (ANCOVA I).
-    variance : one of :data:`VARIANCES`; HC3 with t(n - p) keeps the level at n = 200 where HC1 with the normal is mildly liberal.
+    variance : one of :data:`VARIANCES`; HC2 is unbiased where residuals have one variance, HC3 too large by about p/n, HC1 too small for a small arm (docs/adr/0011).
     target : one of :data:`TARGETS`; with interactions the superpopulation adds the term of the estimated centre, d' V d / n, with d the
         difference of slopes and V the covariance of the covariates.
 
@@ -217,7 +217,7 @@ def ancova(
     )
 
 
-def dose_trend(data: TrialData, estimand: Estimand, doses: Mapping[str, float], *, variance: str = "hc3", level: float = 0.95) -> Result:
+def dose_trend(data: TrialData, estimand: Estimand, doses: Mapping[str, float], *, variance: str = "hc2", level: float = 0.95) -> Result:
     """Test a linear trend over doses: the change of the outcome per unit of dose, covariates centred, one slope each.
 
     Parameters

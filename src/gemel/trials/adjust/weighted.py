@@ -46,7 +46,7 @@ def weighted(
     estimand: Estimand,
     predicted_variance: Float[np.ndarray, " subject"],
     *,
-    variance: str = "hc3",
+    variance: str = "hc2",
     level: float = 0.95,
     status: tuple[str, ...] = (),
     parents: tuple[str, ...] = (),

@@ -99,7 +99,7 @@ class Enrichment:
     go_whole: float = 1.0
     go_part: float = 0.5
     covariates: int = 1
-    variance: str = "hc3"
+    variance: str = "hc2"
     alpha: float = 0.05
 
     def __post_init__(self) -> None:

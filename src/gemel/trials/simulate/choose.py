@@ -75,7 +75,7 @@ def world_of(name: str, **said: Any) -> World:
     return _CLASSES[name](**{takes[k]: v for k, v in given.items()})
 
 
-def analyses_of(world: str, names: Sequence[str] = (), *, variance: str = "hc3", covariates: int = 1) -> tuple[Any, ...]:
+def analyses_of(world: str, names: Sequence[str] = (), *, variance: str = "hc2", covariates: int = 1) -> tuple[Any, ...]:
     """Return analyses by name, the usual ones of a world when none is named. The first is what the others are compared with.
 
     Raises

@@ -21,7 +21,7 @@ from gemel.trials.simulate.batch import Batch, Readings, student
 
 __all__ = ["VARIANCES", "LinearModel"]
 
-VARIANCES = ("hc3", "hc2", "hc1", "model")
+VARIANCES = ("hc2", "hc3", "hc1", "model")
 """As :data:`gemel.trials.adjust.ancova.VARIANCES`: HC2 has the degrees of freedom of Bell and McCaffrey, the others n - p."""
 
 
@@ -37,7 +37,7 @@ class LinearModel:
     """
 
     covariates: int = 1
-    variance: str = "hc3"
+    variance: str = "hc2"
     name: str = ""
 
     def __post_init__(self) -> None:
