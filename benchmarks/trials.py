@@ -40,7 +40,7 @@ def main() -> int:
         single = part("trials_mmrm", folder, ["--repeats", "5"] if options.quick else [])
     lines: list[tuple[str, str, str, bool]] = []
     if closed:
-        for what in ("fixed hc3", "permuted hc3"):
+        for what in ("fixed hc2", "permuted hc2"):
             a = closed[what]
             lines.append(
                 (

@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from _trials import simulated
 from gemel.cli.trial import simulate as command
 from gemel.trials.design.allocation import BY_COVARIATE, RULES
 from gemel.trials.simulate.analyses.linear import VARIANCES
@@ -98,6 +99,36 @@ def test_worlds_and_designs(gemel, flags, words):
     assert ran.code == 0, ran.err
     for word in words:
         assert word in ran.out
+
+
+def test_a_locked_prognosis_brings_its_correlation_and_sd(gemel, tmp_path):
+    history = simulated(400, seed=9, effect=0.0)
+    rows = [",".join(history), *(",".join(str(v) for v in row) for row in zip(*history.values(), strict=True))]
+    (tmp_path / "history.csv").write_text("\n".join(rows) + "\n")
+    size = gemel(
+        "trial",
+        "size",
+        "--history",
+        tmp_path / "history.csv",
+        "--outcome",
+        "y",
+        "--baseline",
+        "x,site",
+        "--lock",
+        tmp_path / "p.json",
+        "--effect",
+        0.4,
+        "--json",
+    ).json()
+    told = gemel("trial", "simulate", *SMALL, "--prognosis", tmp_path / "p.json", "--json").json()
+    assert told["settings"]["sd"] == pytest.approx(size["prognosis"]["sd"])
+    assert told["settings"]["correlation"] ** 2 == pytest.approx(size["prognosis"]["r_squared"], abs=0.05)
+    assert (
+        gemel(
+            "trial", "simulate", "--world", "binary", "--n", 60, "--effect", 0.2, "--replicates", 250, "--prognosis", tmp_path / "p.json"
+        ).code
+        == 0
+    )
 
 
 def test_several_sizes_end_in_a_recommendation_or_its_reason(gemel, tmp_path):

@@ -140,7 +140,7 @@ def simulate(**o: Any) -> int:
     taken = ("effect", "correlation", "sd", "visits", "dropout", "mechanism", "control_risk", "median", "accrual", "follow_up", "heterogeneity", "shift", "noise", "twin")  # fmt: skip
     bundle = read_bundle(o["prognosis"])
     if bundle:
-        o["sd"] = bundle.sd if o["sd"] is None else o["sd"]
+        o["sd"] = bundle.sd if o["sd"] is None and o["world"] in ("linear", "nonlinear", "longitudinal") else o["sd"]
         o["correlation"] = max(bundle.correlation, 0.0) if o["correlation"] is None else o["correlation"]
     o["correlation"] = 0.5 if o["correlation"] is None else o["correlation"]
     world = world_of(o["world"], **{k: o[k] for k in taken})

@@ -51,7 +51,7 @@ def _figure(study: Study, which: str, title: str) -> Figure:
         kind="compare", title=title, columns=2, panels=(Panel(title=first), Panel(title="coverage of the 95 % interval")),
         axes=(Axis(name="x", label=first, unit="%", panel=0), Axis(name="x", label="coverage", unit="%", panel=1), *y),
         layers=tuple(layers), status="simulated", lineage=study.lineage, shown_on=ShownOn(kind="simulated", n=study.done),
-        alt=f"{first.capitalize()} by twin and analysis: " + "; ".join(f"{r.twin}, {r.analysis} {c.power:.4f} (SE {c.errors['power']:.4f})" for r, c in zip(rows, shown, strict=True)) + ".",
+        alt=f"{first[0].upper()}{first[1:]} by twin and analysis: " + "; ".join(f"{r.twin}, {r.analysis} {c.power:.4f} (SE {c.errors['power']:.4f})" for r, c in zip(rows, shown, strict=True)) + ".",
         table=Table.of(
             ("twin", None, tuple(WORDS.get(r.twin, r.twin) for r in rows)), ("analysis", None, tuple(r.analysis for r in rows)),
             (first, "1", np.array([c.power for c in shown])), ("Monte-Carlo SE", "1", np.array([c.errors["power"] for c in shown])),
@@ -83,7 +83,7 @@ def study_view(study: Study, *, title: str = "A design, simulated", words: str =
         )
     if several:
         told.append(
-            "What if the twin is wrong? An adjusted analysis keeps its type-I error with any prognosis that was locked before the trial; a bad one saves nothing. "
+            "What if the twin is wrong? All twins see the same trials, so that their marks move together. An adjusted analysis keeps its type-I error with any prognosis that was locked before the trial; a bad one saves nothing. "
             "That protection comes from the randomised controls: borrowing outside controls has none."
         )
     sections: list[Text | Figure] = [Text(body="\n\n".join(told)), _figure(study, "null", "Without an effect")]
