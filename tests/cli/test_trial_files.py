@@ -107,3 +107,25 @@ def test_what_adam_promises_is_asked_of_it(gemel, tmp_path):
     lines = path.read_text(encoding="utf-8").splitlines()
     (tmp_path / "double.csv").write_text("\n".join([*lines, lines[1]]) + "\n")
     assert "two rows for one parameter and visit" in gemel("trial", "analyse", "--data", "double.csv", *call).err
+
+
+def test_a_plan_holds_whatever_decides_the_numbers():
+    """A new option of ``analyse`` is in the plan, or named here as one that decides none."""
+    from gemel.cli.trial._code import OTHERS, SAME
+    from gemel.cli.trial.analyse import analyse
+
+    said = {"data", "outcome", "reference", "treatment", "categories", "family", "degrees", "summary", "prognosis"}
+    nothing = {
+        "code",
+        "who",
+        "output",
+        "json_",
+        "design",
+        "debug",
+        "no_worker",
+        "population",
+        "variable",
+        "events",
+        "no_events",
+    }  # of the estimand, or of what is printed
+    assert {p.name for p in analyse.params if p.name} == said | nothing | set(SAME) | set(OTHERS)

@@ -166,6 +166,7 @@ def test_repeated_measures_and_times_are_reported(gemel, tmp_path):
     assert gemel("trial", "analyse", "--data", "long.csv", "--outcome", "y", "--visit", "visit", "--baseline", "x", *call).code == 0
     ran = gemel("trial", "report", "r.json", "--data", "long.csv", "-o", "out")
     assert ran.code == 0, ran.err
+    assert "Means by visit" in (tmp_path / "out" / "report.html").read_text()
     assert "proc mixed" in (tmp_path / "out" / "analysis-1-sas.txt").read_text()
     columns["t"] = [abs(y) + 0.1 for y in columns["y"]]
     columns["e"] = [i % 3 != 0 for i in range(60)]
@@ -174,7 +175,9 @@ def test_repeated_measures_and_times_are_reported(gemel, tmp_path):
     assert gemel("trial", "analyse", "--data", "times.csv", "--method", "hazard", "--time", "t", "--event-indicator", "e", *call).code == 0
     ran = gemel("trial", "report", "r.json", "--data", "times.csv", "-o", "out2")
     assert ran.code == 0, ran.err
-    assert "hazard ratio" in (tmp_path / "out2" / "report.html").read_text()
+    page = (tmp_path / "out2" / "report.html").read_text()
+    assert "hazard ratio" in page
+    assert "Kaplan-Meier" in page
 
 
 @pytest.mark.data

@@ -209,3 +209,26 @@ def test_what_is_exported_is_there():
 
     assert sorted(room.__all__) == list(room.__all__)
     assert all(getattr(room, name).__doc__ for name in room.__all__)
+
+
+def test_courses_over_time_are_drawn_from_what_the_result_says():
+    from gemel.trials.report.courses import curves_figure, means_figure
+
+    both = {"unit": "mo", "status": "current", "lineage": "x", "shown_on": None}
+    told_ = {
+        "results": [{"level": 0.95}],
+        "means": [{"label": f"visit {v}, arm {a}", "estimate": e, "interval": [e - 1, e + 1]} for v, a, e in (("8", "a, b", 1.0), ("8", "c", 2.0), ("24", "a, b", 3.0), ("24", "c", 4.0))],
+        "curves": [
+            {"arm": "a", "events": 2, "median": 5.0, "last": 9.0, "time": [3.0, 5.0], "survival": [0.75, 0.4]},
+            {"arm": "b", "events": 0, "median": None, "last": 9.0, "time": [], "survival": []},
+        ],
+    }  # fmt: skip
+    means = means_figure(told_, **both)
+    assert "at 24: a, b 3; c 4" in means.alt
+    assert means.axis("x").categories == ("8", "24")
+    curves = curves_figure(told_, **both)
+    assert "a: 2 events, median 5; b: 0 events, median not reached" in curves.alt
+    assert curves.layers[0].x.numpy().tolist() == [0.0, 3.0, 5.0, 9.0]
+    assert curves.layers[0].y.numpy().tolist() == [1.0, 0.75, 0.4, 0.4]
+    assert curves.layers[1].y.numpy().tolist() == [1.0, 1.0]
+    assert means_figure({}, **both) is curves_figure({}, **both) is None

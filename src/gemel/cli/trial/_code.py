@@ -16,6 +16,12 @@ SAME = (
     "randomisation", "learner", "folds", "seed", "visit", "visits", "covariance", "covariance_by_arm", "fallback", "errors", "time", "event_indicator", "censor", "tau",
 )  # fmt: skip
 
+OTHERS = {
+    "bounds": ("tmle",), "predicted_variance": ("weighted",), "prior_weight": ("bayes",), "worth": ("bayes",), "deltas": ("imputation",), "imputations": ("imputation",),
+    "rule": ("imputation",), "later": (), "first_patient_in": (), "unblinded": (), "planned_r_squared": (),
+}  # fmt: skip
+"""What else decides the numbers, and of which methods; none for all."""
+
 
 def plan_from(o: dict[str, Any], told: dict[str, Any]) -> Plan:
     """Return what was asked for, from the flags and from what the analysis found."""
@@ -28,7 +34,9 @@ def plan_from(o: dict[str, Any], told: dict[str, Any]) -> Plan:
     treatments = (asked["treatment"],) if "treatment" in asked else tuple(a for a in arms if a != reference)
     words = [c for c in o["baseline"] if any(n.startswith(f"{c}=") for n in told["covariates"])]
     family = results[0]["method"].split("/")[1] if o["method"] == "gcomputation" else o["family"]
+    others = [k for k, methods in OTHERS.items() if o.get(k) not in (None, "", (), False) and (not methods or o["method"] in methods)]
     return Plan(
+        settings=tuple((k, ", ".join(map(str, o[k])) if isinstance(o[k], tuple) else str(o[k])) for k in others),
         categories=tuple(words),
         family=family,
         data=o["data"].name,

@@ -142,7 +142,7 @@ def _data(plan: Plan, path: Path, bundle: PrognosisBundle | None) -> TrialData:
     ours: dict[str, Any] = {k: getattr(plan, k) for k in INPUTS} | {
         "arm": plan.arm, "reference": plan.reference, "prognosis_inputs": tuple(i.name for i in bundle.inputs) if bundle else (),
     }  # fmt: skip
-    if plan.method == "mmrm":
+    if plan.visit:
         from gemel.trials.visits import visit_data
 
         return visit_data(columns, outcome=plan.outcome, visit=plan.visit, visits=plan.visits, **ours).people

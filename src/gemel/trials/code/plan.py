@@ -21,6 +21,7 @@ class Plan:
     data : name of the file, without its folder. ``where`` : columns and values of the rows that are kept.
     treatments : arms compared with ``reference``. ``arms`` : all that are in the model.
     prognosis : hash of the locked prognosis, or empty.
+    settings : whatever else decides the numbers, by name.
     """
 
     data: str
@@ -59,6 +60,7 @@ class Plan:
     censor: str = ""
     tau: float | None = None
     prognosis: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
 
     @property
     def hash(self) -> str:

@@ -12,6 +12,7 @@ from gemel.core.view import Figure, Number, ShownOn, Text, View
 from gemel.trials.analysis import analyse, with_prognosis, within_arm_correlation
 from gemel.trials.data import TrialData
 from gemel.trials.prognosis import PrognosisBundle
+from gemel.trials.report.courses import curves_figure, means_figure
 from gemel.trials.report.figures import Status, balance_figure, forest_figure, prognosis_figure
 from gemel.trials.report.tables import (
     PlainTable,
@@ -35,7 +36,9 @@ PROTECTION = (
 )
 
 
-ONE_OUTCOME = ("unadjusted", "ancova1", "ancova2", "gcomputation", "aipw", "weighted")
+ONE_OUTCOME = ("unadjusted", "ancova1", "ancova2", "gcomputation", "aipw", "tmle", "weighted", "bayes")
+AGAIN = ("ancova1", "ancova2", "gcomputation", "aipw", "tmle")
+"""Methods that are run once more without the prognosis."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +80,13 @@ def _beside(told: Mapping[str, Any], data: TrialData, bundle: PrognosisBundle | 
     out: list[dict[str, Any]] = []
     plan = told.get("plan", {})
     method = str(plan.get("method", ""))
-    if method not in ONE_OUTCOME or method == "weighted":
+    if method not in ONE_OUTCOME:
         return out
     ours = {k: plan[k] for k in ("randomisation", "variance", "target", "interaction", "folds", "seed") if k in plan}
     for result in told["results"]:
         treatment = str(result["contrast"]).split(" / " if result.get("ratio") is not None else " - ")[0]
         asked = dict(told["estimand"]) | {"treatment": treatment}
-        if bundle is not None and data.names and method != "unadjusted":
+        if bundle is not None and data.names and method in AGAIN:
             out.append(_plain(analyse(data, asked, method, level=result["level"], **ours), "without the prognosis"))
         if method != "unadjusted":
             out.append(
@@ -216,6 +219,7 @@ def report(
             [r for r in listed if r["summary"] == listed[0]["summary"]], unit=unit, quantity=str(listed[0]["summary"]).capitalize(), **both
         )
     ]
+    figures += [f for make in (means_figure, curves_figure) if (f := make(primary, unit=unit, **both)) is not None]
     if data is not None:
         figures += [f for f in (balance_figure(data, prognosis, **both),) if f is not None]
         if values is not None and seen is not None:
