@@ -82,3 +82,34 @@ def test_what_cannot_be_analysed_is_one_message(gemel, data, flags, words):
 def test_no_jax_and_no_pandas(data):
     arguments = ["gemel", "trial", "analyse", "--data", str(data), *CALL, "--event-indicator", "event", "--method", "rmst", "--json"]
     assert loaded(probe("from gemel.cli import main; main()", arguments), HEAVY) == {"scipy"}
+
+
+def test_from_history_to_prognosis_to_events_to_analysis(gemel, tmp_path):
+    write(tmp_path / "history.csv", columns(400, seed=5))
+    write(tmp_path / "trial.csv", columns(200, seed=6))
+    learn = (
+        "--history",
+        "history.csv",
+        "--time",
+        "t",
+        "--event-indicator",
+        "d",
+        "--baseline",
+        "x,site",
+        "--subject",
+        "id",
+        "--lock",
+        "p.json",
+    )
+    ran = gemel("trial", "size", "--hazard-ratio", 0.7, *learn, "--event-share", 0.6)
+    assert ran.code == 0, ran.err
+    assert "events for a hazard ratio of 0.7" in ran.out
+    assert "330.4" in ran.out
+    told = gemel("trial", "size", "--hazard-ratio", 0.7, "--prognosis", "p.json", "--json").json()
+    assert told["events"]["events"] == pytest.approx(told["events"]["unadjusted"] * (1 - told["prognosis"]["r_squared"]))
+    call = ("--time", "t", "--event-indicator", "d", "--arm", "arm", "--subject", "id", "--population", "all", "--no-events")
+    found = gemel("trial", "analyse", "--data", "trial.csv", *call, "--method", "logrank", "--prognosis", "p.json", "--json").json()
+    assert found["results"][0]["variance_ratio"] > 1.2
+    assert found["results"][0]["lineage"]["parents"] == [told["prognosis"]["hash"][:16]]
+    assert "one of the two" in gemel("trial", "size").err
+    assert "does not read --sd" in gemel("trial", "size", "--hazard-ratio", 0.7, "--sd", 1).err

@@ -9,6 +9,7 @@ import click
 
 from gemel.cli.options import FilePath, Numbers, seed_option
 from gemel.cli.output import atomic_write, echo, print_json, print_table
+from gemel.cli.trial._events import event_options, learnt_of_times, run_events
 from gemel.cli.trial.options import Names, Pair, read_bundle, read_table, shared, write_told
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ BOUNDARIES = ("obrien-fleming", "pocock", "spend-obrien-fleming", "spend-pocock"
 
 
 @click.command("size")
-@click.option("--effect", type=float, required=True, help="To be detected, unit of the outcome.")
+@click.option("--effect", type=float, help="To be detected, unit of the outcome.")
+@event_options
 @click.option("--sd", type=float, help="Standard deviation of the outcome; left out, that of the prognosis' history.")
 @click.option("--sd-treated", type=float, help="The same under treatment, where it differs.")
 @click.option("--correlation", type=float, help="Of prognosis and outcome within arm; left out, that of the history, or 0.")
@@ -82,7 +84,11 @@ def size(**o: Any) -> None:
     from gemel.trials.sizing import Assumptions
     from gemel.trials.sizing import size as size_
 
+    if (o["effect"] is None) == (o["hazard_ratio"] is None):
+        raise click.UsageError("Missing option '--effect', or '--hazard-ratio' for times to an event: one of the two")
     bundle = _learnt(o) if o["history"] else read_bundle(o["prognosis"])
+    if o["hazard_ratio"] is not None:
+        return run_events(o, bundle)
     sd = o["sd"] if o["sd"] is not None else bundle.sd if bundle else None
     if sd is None:
         raise DataError("the standard deviation of the outcome is not known", seen="neither --sd nor a prognosis", expected="one of them")
@@ -125,12 +131,15 @@ def _learnt(o: dict[str, Any]) -> PrognosisBundle:
     from gemel.core.errors import DataError
     from gemel.trials.prognosis import calibrate
 
-    if not o["outcome"] or not o["baseline"]:
+    if not (o["outcome"] or o["time"]) or not o["baseline"]:
         raise DataError("a prognosis needs an outcome and inputs", seen="--history alone", expected="--outcome COL --baseline COL,COL")
     columns = read_table(o["history"], o["where"])
-    made = calibrate(
-        columns, outcome=o["outcome"], inputs=o["baseline"], categories=o["categories"], subject=o["subject"], missing=o["missing"], seed=o["seed"]
-    )  # fmt: skip
+    if o["time"]:
+        made = learnt_of_times(columns, o)
+    else:
+        made = calibrate(
+            columns, outcome=o["outcome"], inputs=o["baseline"], categories=o["categories"], subject=o["subject"], missing=o["missing"], seed=o["seed"]
+        )  # fmt: skip
     bundle = made.lock(name=o["lock"].stem if o["lock"] else o["history"].stem, today=datetime.now(UTC).date())
     if o["lock"]:
         atomic_write(o["lock"], (bundle.model_dump_json(indent=1) + "\n").encode())

@@ -254,28 +254,34 @@ def bootstrap_map(
     )
 
 
-def drift_figure(found: DriftMap, *, title: str, lineage: str) -> Figure:
-    """Describe the map: type-I error, power and root mean squared error over the drift, in three panels."""
+def drift_figure(found: DriftMap, *, title: str, lineage: str, unit: str = "1") -> Figure:
+    """Describe the map: type-I error, power and root mean squared error over the drift, in three panels.
+
+    Parameters
+    ----------
+    unit : UCUM unit of the outcome.
+    """
     x = Array.of(found.drifts, unit="1")
+    top = min(1.0, max(0.2, 1.1 * float(np.nanmax(found.type_one))))
     rows = (
-        ("type-I error", found.type_one, found.without[0]),
-        ("power", found.power, found.without[1]),
-        ("root mean squared error", np.sqrt(found.squared_error), math.sqrt(found.without[2])),
+        ("type-I error", found.type_one, found.without[0], "1", (0.0, top)),
+        ("power", found.power, found.without[1], "1", (0.0, 1.0)),
+        ("root mean squared error", np.sqrt(found.squared_error), math.sqrt(found.without[2]), unit, None),
     )
     axes, layers = [], []
-    for k, (name, values, without) in enumerate(rows):
+    for k, (name, values, without, of, span) in enumerate(rows):
         axes += [
             Axis(name="x", label="drift of the controls from outside, SD", unit="1", panel=k),
-            Axis(name="y", label=name, unit="1", panel=k, range=(0.0, 1.0) if k < 2 else None),
+            Axis(name="y", label=name, unit=of, panel=k, range=span),
         ]
-        layers.append(Line(x=x, y=Array.of(values, unit="1"), name="borrowing", panel=k, series=0, label="legend"))
+        layers.append(Line(x=x, y=Array.of(values, unit=of), name="borrowing", panel=k, series=0, label="legend"))
         if math.isfinite(without):
-            flat = Array.of(np.full(len(values), without), unit="1")
+            flat = Array.of(np.full(len(values), without), unit=of)
             layers.append(Line(x=x, y=flat, name="without", panel=k, series=1, role="reference", label="legend"))
     layers.append(Rule(axis="y", value=1 - found.level, panel=0, name="nominal", role="limit"))
     table = Table.of(
         ("drift, SD", "1", found.drifts),
-        *((name, "1", np.asarray(values)) for name, values, _ in rows),
+        *((name, of, np.asarray(values)) for name, values, _, of, _ in rows),
         ("Monte-Carlo SE of type-I error", "1", found.errors[0]),
         note=f"{LABEL}; {found.how}; power at an effect of {found.effect:.4g}",
         is_keyed=True,
@@ -285,7 +291,7 @@ def drift_figure(found: DriftMap, *, title: str, lineage: str) -> Figure:
         title=title,
         question="What does borrowing cost when the controls from outside have drifted?",
         axes=tuple(axes),
-        panels=tuple(Panel(title=name) for name, _, _ in rows),
+        panels=tuple(Panel(title=row[0]) for row in rows),
         columns=3,
         layers=tuple(layers),
         status="simulated",
@@ -293,7 +299,7 @@ def drift_figure(found: DriftMap, *, title: str, lineage: str) -> Figure:
         lineage=lineage,
         alt=(
             f"Type-I error {found.type_one[0]:.3f} without drift and {found.type_one[-1]:.3f} at {found.drifts[-1]:g} SD; "
-            f"power {found.power[0]:.3f} and {found.power[-1]:.3f}. {LABEL}."
+            f"power {found.power[0]:.3f} and {found.power[-1]:.3f}; {LABEL}."
         ),
         table=table,
     )

@@ -24,14 +24,13 @@ def _warning(label: str) -> Text:
     )
 
 
-def _drifted(found: DriftMap, lineage: str) -> tuple[Text, Figure]:
+def _drifted(found: DriftMap, lineage: str, unit: str) -> tuple[Text, Figure]:
     words = (
         f"The controls from outside lie lower than the trial's own by the drift, in standard deviations of one patient's outcome. "
-        f"Power is at an effect of {found.effect:.4g}; {found.how}."
+        f"Power is at an effect of {found.effect:.4g}{'' if unit == '1' else f' {unit}'}; {found.how}."
     )
-    return Text(title="What drift costs", body=words), drift_figure(
-        found, title="Operating characteristics over the drift", lineage=lineage
-    )
+    figure = drift_figure(found, title="Operating characteristics over the drift", lineage=lineage, unit=unit)
+    return Text(title="What drift costs", body=words), figure
 
 
 def balance_figure(found: Balance, *, lineage: str) -> Figure:
@@ -67,7 +66,7 @@ def comparison_view(found: Comparison, *, title: str, unit: str = "1") -> View:
     r, s = found.result, found.sensitivity
     value = r.estimate if r.ratio is None else r.ratio
     rows = [
-        (f"{r.summary}, {r.contrast}", f"{value:.5g}" + ("" if r.ratio is not None else f" {unit}")),
+        (f"{r.summary}, {r.contrast}", f"{value:.5g}" + ("" if r.ratio is not None or unit == "1" else f" {unit}")),
         (f"{r.level:.0%} interval", f"{r.interval[0]:.5g} to {r.interval[1]:.5g}"),
         ("p", f"{r.p_value:.4g}"),
         ("the effect is one in", found.target),
@@ -83,7 +82,7 @@ def comparison_view(found: Comparison, *, title: str, unit: str = "1") -> View:
     ]
     if found.balance is not None:
         parts.append(balance_figure(found.balance, lineage=r.lineage.id))
-    parts += [*_drifted(found.map, r.lineage.id), Text(title="Notes", body="\n".join(f"- {flag}" for flag in r.status))]
+    parts += [*_drifted(found.map, r.lineage.id, unit), Text(title="Notes", body="\n".join(f"- {flag}" for flag in r.status))]
     return View(id=f"borrow-{r.lineage.id}", title=title, subtitle=f"{r.method}; lineage {r.lineage.id}", sections=tuple(parts))
 
 
@@ -146,7 +145,7 @@ def borrowed_view(found: Borrowed, *, title: str, unit: str = "1") -> View:
             _warning(found.label),
             Table.of(("quantity", None, [k for k, _ in rows]), ("value", None, [v for _, v in rows]), title="Result"),
             prior_figure(found.prior, found.posterior, label="control arm", unit=unit, lineage=lineage),
-            *_drifted(found.map, lineage),
+            *_drifted(found.map, lineage, unit),
             Text(title="Notes", body="\n".join(f"- {flag}" for flag in found.status)),
         ),
     )

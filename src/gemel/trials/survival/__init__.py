@@ -11,11 +11,13 @@ from gemel.trials.survival.logrank import LogRank, logrank
 from gemel.trials.survival.marginal_hazard import MarginalHazard, marginal_hazard
 from gemel.trials.survival.prognosis import calibrate, martingale_residuals
 from gemel.trials.survival.rmst import RestrictedMeans, restricted_mean, restricted_means
+from gemel.trials.survival.sizing import Events, events_needed
 
 __all__ = [
     "METHODS",
     "AdjustedLogRank",
     "Curve",
+    "Events",
     "LogRank",
     "MarginalHazard",
     "RestrictedMeans",
@@ -24,6 +26,7 @@ __all__ = [
     "analyse_survival",
     "calibrate",
     "curves_figure",
+    "events_needed",
     "kaplan_meier",
     "logrank",
     "marginal_hazard",
