@@ -166,7 +166,7 @@ def test_an_interrupt_keeps_what_is_done(tmp_path, workers):
         "--effect",
         "0.1",
         "--replicates",
-        "50000000",
+        "5000000",
         "--workers",
         str(workers),
         "-o",

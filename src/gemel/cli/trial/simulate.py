@@ -123,7 +123,7 @@ def _stoppable() -> Iterator[_Stoppable]:
 )
 @click.option("--power", type=float, default=0.9, show_default=True, help="That a recommended design must reach.")
 @click.option("--type-one", type=float, default=0.05, show_default=True, help="That a recommended design may not exceed.")
-@click.option("--replicates", type=click.IntRange(250, 10**8), default=10_000, show_default=True, help="Trials in each world.")
+@click.option("--replicates", type=click.IntRange(250, 5_000_000), default=10_000, show_default=True, help="Trials in each world.")
 @click.option(
     "--workers", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes; the figures are the same for any number."
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
@@ -262,9 +263,9 @@ def characteristics(name: str, readings: Readings, effect: float, alpha: float) 
     errors = {
         "power": share(power),
         "coverage": share(covered),
-        "mean": sd / np.sqrt(n),
-        "bias": sd / np.sqrt(n),
-        "sd": sd / np.sqrt(2 * (n - 1)),
+        "mean": sd / math.sqrt(n),
+        "bias": sd / math.sqrt(n),
+        "sd": sd / math.sqrt(2 * (n - 1)),
     }
     if readings.patients is not None:
         errors["patients"] = float(readings.patients[good].std(ddof=1) / np.sqrt(n))

@@ -136,7 +136,7 @@ def _one(parts: tuple[_Part, _Part], x: np.ndarray | None, y: np.ndarray, varian
         rss = _sum(y0, y0) + _sum(y1, y1) - slope**2 * sxx
         return student(estimate, rss / (n - 3) * base, n - 3)
     total = np.zeros(len(y))
-    needed = np.zeros((6, len(y)))
+    needed = np.zeros((4, len(y)))
     for part, xa, ya, sign in zip(parts, (x0, x1), (y0, y1), (-1.0, 1.0), strict=True):
         squared = (xa * _column(-apart / sxx, kind) + _column(sign / part.count, kind)) ** 2
         residual = ya - xa * _column(slope, kind)
@@ -161,7 +161,7 @@ def _one(parts: tuple[_Part, _Part], x: np.ndarray | None, y: np.ndarray, varian
         return student(estimate, total * n / (n - p), n - p)
     if variance == "hc3":
         return student(estimate, total, n - p)
-    diagonal, constant, mixed, _, _, pure = needed
+    diagonal, constant, mixed, pure = needed
     return student(estimate, total, base**2 / (diagonal + constant + mixed + (pure / sxx) ** 2))
 
 
@@ -170,8 +170,7 @@ def _moments(w: np.ndarray, rest: np.ndarray, x: np.ndarray, square: np.ndarray,
     twice = 2 * rest - 1
     constant = (w.sum(axis=1, dtype=np.float64) / count) ** 2
     mixed = 2 * _sum(w, x) ** 2 / (count * sxx)
-    zero = np.zeros(len(sxx))
-    return np.stack([_sum(w * w, twice), constant, mixed, zero, zero, _sum(w, square)])
+    return np.stack([_sum(w * w, twice), constant, mixed, _sum(w, square)])
 
 
 def _several(batch: Batch, covariates: int, variance: str) -> Readings:
