@@ -15,6 +15,7 @@ from gemel.trials.simulate import (
     BinaryWorld,
     Design,
     Enrichment,
+    Enrolment,
     Limits,
     LinearModel,
     LinearWorld,
@@ -202,3 +203,15 @@ def test_an_urn_treats_more_by_the_better_arm_and_its_level_is_simulated():
     for wrong in (lambda: ResponseAdaptive(5, (RiskDifference(),)), lambda: simulate(design, LinearWorld(), 250, key=1)):
         with pytest.raises(ModelError):
             wrong()
+
+
+def test_adjusted_estimates_have_independent_increments():
+    """What a look adds does not depend on what it had: the canonical joint distribution that the boundaries assume."""
+    arm = np.r_[np.zeros(100, int), np.ones(100, int)]
+    batch = LinearWorld(0.3).draw(Enrolment(arm, 4000), generator((7, 7), 0))
+    half = batch.take(np.r_[:50, 100:150])
+    for analysis in BOTH:
+        early, late = analysis.read(half), analysis.read(batch)
+        r = np.corrcoef(early.estimate - late.estimate, late.estimate)[0, 1]
+        assert abs(r) < 3.3 / np.sqrt(4000)
+        assert np.corrcoef(early.z, late.z)[0, 1] == pytest.approx(np.sqrt(0.5), abs=0.03)
