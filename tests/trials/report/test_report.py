@@ -232,3 +232,18 @@ def test_courses_over_time_are_drawn_from_what_the_result_says():
     assert curves.layers[0].y.numpy().tolist() == [1.0, 0.75, 0.4, 0.4]
     assert curves.layers[1].y.numpy().tolist() == [1.0, 1.0]
     assert means_figure({}, **both) is curves_figure({}, **both) is None
+
+
+def test_names_beside_the_forest_are_short_and_each_one_s_own():
+    from gemel.trials.report.figures import LONGEST, _names
+
+    def one(contrast, label="as pre-specified"):
+        return {"contrast": contrast, "label": label, "method": "m"}
+
+    assert _names([one("b - a")]) == (["as pre-specified"], "b - a")
+    assert _names([one("b - a"), one("b - a", "without covariates")]) == (["as pre-specified", "without covariates"], "b against a")
+    assert _names([one("b - a, visit 8"), one("c - a, visit 8")]) == (["b, visit 8", "c, visit 8"], "against a")
+    assert _names([one("b - a"), one("c - b")])[0] == ["b - a", "c - b"]
+    long = _names([one("x" * 50 + " - a, visit 8"), one("x" * 50 + " - a, visit 9"), one("y - a, visit 9")])[0]
+    assert len(set(long)) == 3
+    assert max(map(len, long)) <= LONGEST

@@ -15,7 +15,34 @@ from gemel.trials.report.tables import standardised_differences
 __all__ = ["balance_figure", "forest_figure", "prognosis_figure"]
 
 Status = Literal["current", "simulated"]
+LONGEST = 34
+"""Letters that fit beside an axis."""
 MARKERS: tuple[Literal["dot", "diamond", "triangle", "square", "cross"], ...] = ("dot", "diamond", "triangle", "square", "cross")
+
+
+def _names(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], str]:
+    """Return a short name for each analysis, and the part that all contrasts share."""
+    parts = []
+    for r in results:
+        treatment, _, rest = str(r["contrast"]).partition(" / " if r.get("ratio") is not None else " - ")
+        reference, _, visit = rest.partition(", visit ")
+        parts.append((treatment, reference, visit, str(r.get("label") or r["method"])))
+    shared = [len({p[i] for p in parts}) == 1 for i in range(4)]
+    if all(shared):
+        return [parts[0][3]], str(results[0]["contrast"])
+    names = []
+    for treatment, reference, visit, label in parts:
+        said = [
+            treatment if not shared[0] else "",
+            f"- {reference}" if not shared[1] else "",
+            f"visit {visit}" if visit else "",
+            label if not shared[3] else "",
+        ]
+        text = ", ".join(t for t in said if t).replace(", - ", " - ")
+        names.append(text if len(text) <= LONGEST else text[: LONGEST - 1] + "\u2026")
+    names = [n if names.count(n) == 1 else f"{n[: LONGEST - 5]} ({i + 1})" for i, n in enumerate(names)]
+    against = f"against {parts[0][1]}" if shared[1] else ""
+    return names, f"{parts[0][0]} {against}" if shared[0] and against else against
 
 
 def forest_figure(
@@ -30,10 +57,8 @@ def forest_figure(
     is_ratio = results[0].get("ratio") is not None
     value = [float(r["estimate"] if r.get("ratio") is None else r["ratio"]) for r in results]
     low, high = ([float(r["interval"][i]) for r in results] for i in (0, 1))
-    is_one = len({r["contrast"] for r in results}) == 1
-    names = [str(r.get("label") or r["method"]) if is_one else f"{r['contrast']}: {r.get('label') or r['method']}" for r in results]
-    quantity = f"{quantity}, {results[0]['contrast']}" if is_one else quantity
-    names = [n if names.count(n) == 1 else f"{n} ({i + 1})" for i, n in enumerate(names)]
+    names, against = _names(results)
+    quantity = f"{quantity}, {against}" if against else quantity
     level = float(results[0]["level"])
     unit = "1" if is_ratio else unit
     place = Array.of(np.arange(len(names), dtype=float), unit="1", axes=("row",))
