@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["generate"]
 
-METHODS = ("copula",)
+METHODS = ("copula", "state-space")
 POOL = 50_000
 """Drawn patients on which the weights of a target population are calibrated."""
 
@@ -117,7 +117,6 @@ def _generator(o: dict[str, Any]) -> tuple[Any, Panel | None]:
         from gemel.trials.generate.store import from_bytes
 
         return from_bytes(existing(o["model"]).read_bytes()), None
-    from gemel.trials.generate.copula import calibrate_copula
     from gemel.trials.generate.panel import history
 
     columns = read_table(o["history"], o["where"])
@@ -125,7 +124,17 @@ def _generator(o: dict[str, Any]) -> tuple[Any, Panel | None]:
         columns, subject=o["subject"], visit=o["visit"], unit=o["unit"], variables=o["variables"], baseline=o["baseline"], event=o["event"],
         study=o["study_column"], described={name: _scale(name, parts) for name, parts in o["scales"]},
     )  # fmt: skip
-    return calibrate_copula(panel, seed=o["seed"]), panel
+    if o["method"] == "copula":
+        from gemel.trials.generate.copula import calibrate_copula
+
+        return calibrate_copula(panel, seed=o["seed"]), panel
+    from gemel.cli.options import use_engine
+    from gemel.cli.progress import Bar
+    from gemel.trials.generate.state_space_calibration import calibrate_state_space
+
+    use_engine()
+    with Bar() as bar:
+        return calibrate_state_space(panel, seed=o["seed"], progress=bar), panel
 
 
 def _scale(name: str, parts: tuple[str, ...]) -> Variable:

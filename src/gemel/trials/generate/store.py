@@ -55,8 +55,12 @@ def to_bytes(generator: Any) -> bytes:
     """
     if generator.kind == "copula":
         head, arrays = _from_copula(generator)
+    elif generator.kind == "state-space":
+        from gemel.trials.generate.state_space import to_parts
+
+        head, arrays = to_parts(generator)
     else:
-        raise FormatError("a generator of this kind has no file", seen=generator.kind, expected="copula")
+        raise FormatError("a generator of this kind has no file", seen=generator.kind, expected="copula or state-space")
     common = {k: getattr(generator, k) for k in ("kind", "unit", "n", "history", "hash")}
     told = {"format": FORMAT, "note": NOT_ANONYMOUS, **common, "variables": [asdict(v) for v in generator.variables], **head}
     arrays = {"times": generator.times, **arrays, "head": np.frombuffer(json.dumps(told).encode(), np.uint8)}
@@ -83,7 +87,12 @@ def from_bytes(body: bytes) -> Any:
         head = json.loads(bytes(arrays.pop("head")))
         if head["format"] != FORMAT:
             raise ValueError(f"format {head['format']}")
-        made = _to_copula(head, arrays)
+        if head["kind"] == "copula":
+            made: Any = _to_copula(head, arrays)
+        else:
+            from gemel.trials.generate.state_space import from_parts
+
+            made = from_parts(head, arrays)
     except (ValueError, KeyError, TypeError, EOFError, OSError, IndexError, zipfile.BadZipFile) as error:
         raise FormatError(
             "no generator is in this file", seen=str(error)[:120], expected=f"{FORMAT}, made by gemel trial generate --save"
@@ -111,12 +120,17 @@ def _from_copula(copula: Copula) -> tuple[dict[str, Any], dict[str, np.ndarray]]
     }
 
 
-def _to_copula(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> Copula:
+def marginals_from(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[Marginal, ...]:
+    """Return the marginals of a file."""
     made, s, v = [], 0, 0
     for scores, values, has_steps, zero in head["marginals"]:
         made.append(Marginal(arrays["scores"][s : s + scores], arrays["levels"][v : v + values], has_steps, zero))
         s, v = s + scores, v + values
+    return tuple(made)
+
+
+def _to_copula(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> Copula:
     return Copula(
-        variables_from(head["variables"]), arrays["times"], head["unit"], tuple((j, t) for j, t in head["places"]), tuple(made), arrays["correlation"],
+        variables_from(head["variables"]), arrays["times"], head["unit"], tuple((j, t) for j, t in head["places"]), marginals_from(head, arrays), arrays["correlation"],
         head["shrinkage"], head["n"], head["history"], head["last"], head["event_name"],
     )  # fmt: skip
