@@ -14,6 +14,7 @@ import argparse
 import math
 import time
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 

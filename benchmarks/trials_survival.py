@@ -23,7 +23,7 @@ import numpy as np
 from _results import Results, note
 
 WORLDS = ("one covariate", "five, one of them matters", "noise only", "not linear", "late effect")
-METHODS = ("plain log-rank", "adjusted log-rank", "marginal hazard", "restricted means", "augmented means")
+METHODS = ("plain log-rank", "adjusted log-rank", "marginal hazard", "restricted means", "augmented means", "adjusted, small sample")
 TAU = 1.0
 
 
@@ -47,9 +47,10 @@ def trial(rng: np.random.Generator, world: str, n: int, log_ratio: float) -> Any
 
 def operating(world: str, replicates: int, n: int, log_ratio: float) -> dict[str, Any]:
     from gemel.trials.survival import adjusted_logrank, marginal_hazard, restricted_means
+    from gemel.trials.survival.adjusted_logrank import slopes_cost
 
     rng = np.random.default_rng([replicates, n, WORLDS.index(world), int(1000 * abs(log_ratio))])
-    rejected, ratios, hazards, errors, begin = np.zeros(5), np.zeros(2), np.zeros((replicates, 2)), [], time.process_time()
+    rejected, ratios, hazards, errors, begin = np.zeros(6), np.zeros(2), np.zeros((replicates, 2)), [], time.process_time()
     means = np.zeros((replicates, 2))
     for k in range(replicates):
         if k % 5000 == 0:
@@ -63,6 +64,7 @@ def operating(world: str, replicates: int, n: int, log_ratio: float) -> dict[str
             hazard.log_ratio / hazard.standard_error,
             rmst.unadjusted / rmst.unadjusted_error,
             rmst.difference / rmst.standard_error,
+            test.z / math.sqrt(slopes_cost(data)),
         )
         rejected += np.abs(statistics) > 1.959964
         ratios += test.unadjusted_variance / test.variance, (rmst.unadjusted_error / rmst.standard_error) ** 2

@@ -70,6 +70,7 @@ def test_one_file_says_all(gemel, tmp_path):
         (("--method", "rmst", "--event-indicator", "event", "--tau", "36"), "not known at this time"),
         (("--method", "rmst", "--event-indicator", "weeks"), "no meaning"),
         (("--method", "hazard", "--event-indicator", "nothing"), "column is missing"),
+        (("--method", "hazard", "--event-indicator", "event", "--small-sample", "--code", "r"), "do not know --small-sample"),
     ],
 )
 def test_what_cannot_be_analysed_is_one_message(gemel, data, flags, words):

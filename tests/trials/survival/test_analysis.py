@@ -176,3 +176,16 @@ def test_exported_members():
         thing = getattr(gemel.trials.survival, name)
         assert name == "METHODS" or thing.__doc__
         assert name == "METHODS" or thing.__module__.startswith("gemel.trials.survival.")
+
+
+def test_slopes_that_were_estimated_may_be_paid_for():
+    data = made(columns(100) | {f"n{k}": np.random.default_rng(100 + k).normal(size=100).tolist() for k in range(4)}, "x", "n0", "n1", "n2", "n3")
+    plain, safe = (analyse_survival(data, SAID["logrank"], "logrank", small_sample=s) for s in (False, True))
+    assert (safe.standard_error / plain.standard_error) ** 2 == pytest.approx(98 / 88)
+    assert any("11% too small" in flag for flag in plain.status)
+    assert not any("too small" in flag for flag in safe.status)
+    assert "small sample" in safe.method
+    hazards = [analyse_survival(data, SAID["hazard"], "hazard", small_sample=s) for s in (False, True)]
+    assert (hazards[1].standard_error / hazards[0].standard_error) ** 2 == pytest.approx(98 / 88)
+    one = made(columns(100), "x")
+    assert not any("too small" in flag for flag in analyse_survival(one, SAID["logrank"], "logrank").status)

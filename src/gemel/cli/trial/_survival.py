@@ -27,6 +27,7 @@ def time_options(function: F) -> F:
         click.option("--event-indicator", metavar="COL", default="", help="Of times to an event: 1 event, 0 censored."),
         click.option("--censor", metavar="COL", default="", help="The same as ADaM's CNSR: 0 event, any other whole number censored."),
         click.option("--tau", type=float, help="Horizon of restricted means, unit of the time; left out, taken from the data and flagged."),
+        click.option("--small-sample", is_flag=True, help="Let the variance of logrank and hazard know that slopes were estimated; the published formula does not."),
     )[::-1]:  # fmt: skip
         function = option(function)
     return function
@@ -44,6 +45,8 @@ def run_times(asked: dict[str, Any], o: dict[str, Any]) -> tuple[list[Result], d
             seen=f"--time {o['time'] or 'left out'}, --event-indicator {o['event_indicator'] or 'left out'}, --censor {o['censor'] or 'left out'}",
             expected="--time COL, and --event-indicator COL (1 event) or --censor COL (ADaM's CNSR, 0 event)",
         )
+    if o["small_sample"] and o["code"]:
+        raise click.UsageError("programs in R and SAS do not know --small-sample")
     bundle = read_bundle(o["prognosis"])
     columns = read_table(o["data"], o["where"])
     data = survival_data(
@@ -65,6 +68,7 @@ def run_times(asked: dict[str, Any], o: dict[str, Any]) -> tuple[list[Result], d
             planned_r_squared=o["planned_r_squared"],
             strata=o["strata"],
             tau=o["tau"],
+            small_sample=o["small_sample"],
             level=o["level"],
         )
         for treatment in treatments

@@ -10,7 +10,7 @@ from gemel.trials.adjust.base import Result, made
 from gemel.trials.analysis import suspicious
 from gemel.trials.estimand import Estimand, Summary, required
 from gemel.trials.prognosis import PrognosisBundle
-from gemel.trials.survival.adjusted_logrank import adjusted_logrank
+from gemel.trials.survival.adjusted_logrank import adjusted_logrank, slopes_cost
 from gemel.trials.survival.data import SurvivalData
 from gemel.trials.survival.marginal_hazard import marginal_hazard
 from gemel.trials.survival.prognosis import with_prognosis
@@ -25,6 +25,10 @@ SUMMARIES = {"logrank": Summary.HAZARD_RATIO, "hazard": Summary.HAZARD_RATIO, "r
 """The summary measure that the estimand must name for each method."""
 
 
+COST = 1.04
+"""Understatement of the variance from which it is flagged: a level of 0.05 becomes 0.055 (normal approximation)."""
+
+
 def analyse_survival(
     data: SurvivalData,
     estimand: Estimand | Mapping[str, object] | None,
@@ -34,6 +38,7 @@ def analyse_survival(
     planned_r_squared: float | None = None,
     strata: Sequence[str] = (),
     tau: float | None = None,
+    small_sample: bool = False,
     level: float = 0.95,
 ) -> Result:
     """Analyse a trial with times to an event by the method that its plan names.
@@ -48,6 +53,7 @@ def analyse_survival(
     prognosis : from :func:`gemel.trials.survival.prognosis.calibrate`, locked before the trial; becomes the first covariate.
     strata : factors of a stratified log-rank test or hazard ratio.
     tau : horizon of ``rmst``, unit of time; left out, the largest at which both curves are known, and flagged.
+    small_sample : let the variance of ``logrank`` and ``hazard`` know that slopes were estimated; the paper's formula does not. That of ``rmst`` always does.
     level : of the interval.
 
     Raises
@@ -86,14 +92,21 @@ def analyse_survival(
     count = len(pair.trial.names)
     covariates = "1 covariate" if count == 1 else f"{count} covariates"
     within = f"strata({','.join(strata)})" if strata and method != "rmst" else "no strata"
+    cost = slopes_cost(pair, strata)
+    if small_sample and method != "rmst":
+        within += "/small sample"
+    elif method != "rmst" and cost > COST:
+        flags.append(
+            f"the variance takes {2 * count} slopes as known and is about {cost - 1:.0%} too small: small_sample, or one prognosis"
+        )
     if method == "logrank":
-        found = adjusted_logrank(pair, strata=strata)
+        found = adjusted_logrank(pair, strata=strata, small_sample=small_sample)
         name = f"logrank/{covariates}/{within}"
         estimate, error = found.score / found.unadjusted_variance, math.sqrt(found.variance) / found.unadjusted_variance
         unadjusted = 1 / math.sqrt(found.unadjusted_variance)
         flags.append("the estimate is the one-step log hazard ratio of the test, biased when the effect is large: hazard estimates it")
     elif method == "hazard":
-        ratio = marginal_hazard(pair, strata=strata)
+        ratio = marginal_hazard(pair, strata=strata, small_sample=small_sample)
         name = f"marginal hazard/{covariates}/{within}"
         estimate, error, unadjusted = ratio.log_ratio, ratio.standard_error, ratio.unadjusted_error
         flags.append("marginal hazard ratio, assumed constant over time: not the coefficient of a Cox model with covariates")

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gemel.core.errors import EvidenceError, InferenceError
-from gemel.trials.survival.adjusted_logrank import adjustment, scores
+from gemel.trials.survival.adjusted_logrank import adjustment, scores, slopes_cost
 from gemel.trials.survival.data import SurvivalData
 
 __all__ = ["MarginalHazard", "marginal_hazard"]
@@ -65,13 +65,14 @@ def _root(data: SurvivalData, strata: Sequence[str], shift: float, start: float)
     )
 
 
-def marginal_hazard(data: SurvivalData, *, strata: Sequence[str] = ()) -> MarginalHazard:
+def marginal_hazard(data: SurvivalData, *, strata: Sequence[str] = (), small_sample: bool = False) -> MarginalHazard:
     """Estimate the marginal hazard ratio of two arms, adjusted for all covariates of the data.
 
     Parameters
     ----------
     data : two arms, by :meth:`SurvivalData.pair`.
     strata : factors among the strata of the data; the baseline hazard differs by stratum, the ratio does not.
+    small_sample : multiply the variance by :func:`gemel.trials.survival.adjusted_logrank.slopes_cost`.
 
     Returns
     -------
@@ -102,4 +103,6 @@ def marginal_hazard(data: SurvivalData, *, strata: Sequence[str] = ()) -> Margin
         raise EvidenceError(
             "the covariates explain all of the variance", seen=f"{len(data.trial.names)} covariates", expected="fewer than events"
         )
-    return MarginalHazard(theta, math.sqrt(there.information - saved) / there.information, plain, 1 / math.sqrt(at.information))
+    cost = slopes_cost(data, strata) if small_sample else 1.0
+    error = math.sqrt(cost * (there.information - saved)) / there.information
+    return MarginalHazard(theta, error, plain, 1 / math.sqrt(at.information))
