@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import os
 import re
+import subprocess
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -199,3 +201,47 @@ def test_names_that_no_submission_may_have(leaf, study):
         m5_files((leaf,), study=study, indication="x")
     with pytest.raises(DataError, match="twice"):
         m5_files((Leaf("report", "a.pdf", "", b""),) * 2, study="s1", indication="x")
+
+
+SCHEMAS = """
+import json, sys
+from importlib.util import find_spec
+from pathlib import Path
+import jsonschema
+from lxml import etree
+schema = etree.XMLSchema(etree.parse(str(Path(find_spec("odmlib").origin).parent / "schemas/arm/1.0-define2.1/arm1-0-0.xsd")))
+tree = etree.parse(sys.argv[1])
+schema.validate(tree)
+rules = next((p for s in sys.path if (p := Path(s) / "resources/schema/dataset.schema.json").is_file()), None)
+check = jsonschema.Draft201909Validator(json.loads(rules.read_text()))
+wrong = [e.message for name in sys.argv[2:] for e in check.iter_errors(json.loads(Path(name).read_text()))]
+print(json.dumps([*(e.message for e in schema.error_log), *wrong]))
+"""
+
+
+NEEDS = "import jsonschema, lxml; from importlib.util import find_spec; assert find_spec('odmlib') and find_spec('cdisc_rules_engine')"
+
+
+@pytest.mark.peer
+def test_the_schemas_of_cdisc_find_nothing_wrong(tmp_path):
+    """The schemas come with odmlib and cdisc-rules-engine, in an environment of their own: GEMEL_PEER_PYTHON."""
+    python = os.environ.get("GEMEL_PEER_PYTHON", "")
+    if not python or subprocess.run([python, "-c", NEEDS], capture_output=True, check=False).returncode:
+        pytest.skip("no schemas: GEMEL_PEER_PYTHON names no Python with odmlib, cdisc-rules-engine, jsonschema and lxml")
+    result = AnalysisResult(
+        "R1", "Table 1", "b - a", "ADSL", ("AGE",), {"SEX": "F"}, documentation="ancova2", language="R", code="lm(y ~ x) # a < b"
+    )
+    other = AnalysisResult("R2", "Table 1", "c - a", "ADSL", ("AGE", "BMI"), parameter="IT.ADSL.SEX")
+    lists = {"ADSL.SEX": {"F": "Female", "M": "Male"}}
+    text = write_define(
+        [DATA], study="S1", created=NOW, version="0.1", results=[result, other], origin={"BMI": "weight / height²"}, code_lists=lists
+    )
+    (tmp_path / "define.xml").write_text(text, encoding="utf-8")
+    (tmp_path / "adsl.json").write_text(write_dataset_json(DATA, created=NOW, study="S1", version="0.1"), encoding="utf-8")
+    done = subprocess.run(
+        [python, "-W", "ignore", "-c", SCHEMAS, str(tmp_path / "define.xml"), str(tmp_path / "adsl.json")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == []
