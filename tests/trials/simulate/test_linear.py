@@ -71,7 +71,7 @@ def test_single_precision_is_harmless():
 
 
 def test_quantiles_of_many_degrees_of_freedom():
-    df = np.r_[2.0, 2.5, 3.7, 11.3, 57.9, 196.4, 1e5]
+    df = np.r_[1.0, 1.3, 2.0, 2.5, 3.7, 11.3, 57.9, 196.4, 1e5]
     np.testing.assert_allclose(student_quantile(df), stats.t.ppf(0.975, df), rtol=1e-7)  # the spline's promise
     t = np.array([-3.0, 0.1, 2.0, 9.0])
     np.testing.assert_allclose(student_z(t, 12.0), stats.norm.isf(stats.t.sf(t, 12.0)), rtol=1e-10)
@@ -167,6 +167,31 @@ def test_what_came_to_nothing_is_counted():
 
     with pytest.raises(InferenceError, match="no result"):
         simulate(Design(20, 20, (Never(0),)), LinearWorld(), 500, key=3)
+
+
+@pytest.mark.parametrize("covariates", [0, 1, 2])
+@pytest.mark.parametrize("variance", ["hc2", "hc3", "hc1", "model"])
+def test_an_arm_of_one_is_no_result(covariates, variance):
+    trials = batch("mixed", missing=False, covariates=2)
+    seen = np.ones((TRIALS, N), bool)
+    seen[1] = trials.arm[1] == 0
+    seen[2, :55] = False
+    found = LinearModel(covariates, variance).read(Batch(trials.arm, trials.covariates, trials.outcome, seen))
+    whole = LinearModel(covariates, variance).read(trials)
+    enough = [(seen[i] & (trials.arm[i] == a)).sum() >= 2 for i in (2,) for a in (0, 1)]
+    assert np.isnan(found.estimate).tolist() == [False, True, not all(enough), False, False, False]
+    np.testing.assert_allclose(found.p_value[3:], whole.p_value[3:], rtol=1e-9)
+    none = LinearModel(covariates, variance).read(Batch(trials.arm, trials.covariates, trials.outcome, np.zeros((TRIALS, N), bool)))
+    assert np.isnan(none.z).all()
+
+
+def test_coins_may_leave_an_arm_empty():
+    found = simulate(
+        Design(2, 2, (LinearModel(0, "hc2"), LinearModel(0, "model", "pooled")), allocation="simple"), LinearWorld(), 500, key=1
+    )
+    for one in found.values():
+        assert one.failed > 100
+        assert np.isfinite(one.coverage)
 
 
 @pytest.mark.parametrize(

@@ -184,15 +184,7 @@ class ResponseAdaptive:
         won = np.stack([b.outcome for b in both], axis=2)
         arm = play_the_winner(won if self.succeeds else 1 - won, rng, start=self.start, added=self.added)
         batch = given(both, arm)
-        enough = (np.minimum(arm.sum(axis=1), self.patients - arm.sum(axis=1)) >= 2)[:, None]
-        nothing = np.full(trials, np.nan)
-        found = {}
-        for a in self.analyses:
-            with np.errstate(divide="ignore", invalid="ignore"):  # trials without one of the arms, which are left out below
-                read = a.read(batch)
-            found[a.name] = read.where(enough[:, 0], Readings(*[nothing] * 6))
-            found[a.name] = replace(found[a.name], patients=np.full(trials, float(self.patients)))
-        return found
+        return {a.name: replace(a.read(batch), patients=np.full(trials, float(self.patients))) for a in self.analyses}
 
 
 def _upper(readings: Readings) -> np.ndarray:

@@ -11,7 +11,7 @@ from scipy import interpolate, special
 
 from gemel.core.errors import ModelError
 
-__all__ = ["Batch", "Enrolment", "Readings", "SimulationKey", "generator", "philox_key", "student", "student_quantile", "student_z"]
+__all__ = ["Batch", "Enrolment", "Readings", "SimulationKey", "generator", "only", "philox_key", "student", "student_quantile", "student_z"]
 
 BLOCK = 250
 """Trials drawn together: fixed, so that a replicate is the same whatever the number of replicates, of blocks per task, or of workers."""
@@ -107,6 +107,18 @@ class Batch:
             None if self.observed is None else self.observed[:, which],
         )
 
+    def keep(self, which: Bool[np.ndarray, " trial"]) -> Batch:
+        """Return some of the trials, whole."""
+        arm = self.arm if self.arm.ndim == 1 else self.arm[which]
+        return Batch(arm, self.covariates[:, which], self.outcome[which], None if self.observed is None else self.observed[which])
+
+    def seen(self) -> Int[np.ndarray, "arm trial"]:
+        """Return how many patients of each arm have the (last) outcome."""
+        there = np.ones(self.outcome.shape, bool) if self.observed is None else self.observed
+        there = there if there.ndim == 2 else there[..., -1]
+        treated = there & (self.arm == 1)
+        return np.stack([there.sum(axis=1) - treated.sum(axis=1), treated.sum(axis=1)])
+
     def last_visit(self) -> Batch:
         """Return the trials with the last visit as their only outcome."""
         if self.outcome.ndim == 2:
@@ -146,6 +158,16 @@ class Readings:
         return replace(self, **{name: None if a is None or b is None else np.where(keep, a, b) for name, (a, b) in pairs.items()})
 
 
+def only(good: Bool[np.ndarray, " trial"], readings: Readings) -> Readings:
+    """Return readings of all trials from those of the good ones; the others have no result."""
+    found: dict[str, np.ndarray | None] = {}
+    for name in ("estimate", "standard_error", "low", "high", "p_value", "z"):
+        whole = np.full(len(good), np.nan)
+        whole[good] = getattr(readings, name)
+        found[name] = whole
+    return Readings(**found)  # type: ignore[arg-type]
+
+
 @lru_cache(maxsize=8)
 def _quantiles(level: float) -> interpolate.CubicSpline:
     inverse = np.linspace(0.0, 0.5, 2001)
@@ -153,10 +175,15 @@ def _quantiles(level: float) -> interpolate.CubicSpline:
 
 
 def student_quantile(df: Float[np.ndarray, "..."] | float, level: float = 0.975) -> Float[np.ndarray, "..."]:
-    """Return quantiles of Student's t for many degrees of freedom of 2 or more at once, by a spline over their inverses (error below 1e-7)."""
+    """Return quantiles of Student's t for many degrees of freedom at once, by a spline over their inverses (error below 1e-7) from 2 on."""
     if np.ndim(df) == 0:
         return np.asarray(special.stdtrit(df, level) if np.isfinite(df) else special.ndtri(level))
-    return _quantiles(level)(1 / np.asarray(df, float))
+    df = np.asarray(df, float)
+    found = _quantiles(level)(1 / np.maximum(df, 2.0))
+    few = df < 2
+    if few.any():
+        found[few] = special.stdtrit(df[few], level)
+    return found
 
 
 def student_z(t: Float[np.ndarray, "..."], df: Float[np.ndarray, "..."] | float) -> Float[np.ndarray, "..."]:

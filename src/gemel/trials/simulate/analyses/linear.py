@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gemel.core.errors import ModelError
-from gemel.trials.simulate.batch import Batch, Readings, student
+from gemel.trials.simulate.batch import Batch, Readings, only, student
 
 __all__ = ["VARIANCES", "LinearModel"]
 
@@ -49,10 +49,18 @@ class LinearModel:
             object.__setattr__(self, "name", "ancova" if self.covariates else "unadjusted")
 
     def read(self, batch: Batch) -> Readings:
-        """Read the trials; of a repeated outcome the last visit of those who have it."""
+        """Read the trials; of a repeated outcome the last visit of those who have it. A trial with fewer than two of an arm has no result."""
         batch = batch.last_visit()
         if self.covariates > len(batch.covariates):
             raise ModelError("the world has fewer covariates than the analysis", seen=len(batch.covariates), expected=self.covariates)
+        if batch.observed is not None or batch.arm.ndim == 2:
+            seen = batch.seen()
+            good = (seen >= 2).all(axis=0) & (seen.sum(axis=0) > self.covariates + 2)
+            if not good.all():
+                return only(good, self._read(batch.keep(good))) if good.any() else only(good, Readings(*[np.zeros(0)] * 6))
+        return self._read(batch)
+
+    def _read(self, batch: Batch) -> Readings:
         if self.covariates > 1:
             return _several(batch, self.covariates, self.variance)
         parts = _split(batch) if batch.observed is None and batch.arm.ndim == 1 else _masked(batch)

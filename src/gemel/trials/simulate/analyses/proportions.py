@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from gemel.trials.simulate.batch import Batch, Readings
+from gemel.trials.simulate.batch import Batch, Readings, only
 
 __all__ = ["RiskDifference"]
 
@@ -24,8 +24,11 @@ class RiskDifference:
     name: str = "proportions"
 
     def read(self, batch: Batch) -> Readings:
-        """Read the trials; where everybody or nobody responds nothing is claimed."""
+        """Read the trials; where everybody or nobody responds nothing is claimed, and a trial with fewer than two of an arm has no result."""
         batch = batch.last_visit()
+        good = (batch.seen() >= 2).all(axis=0)
+        if not good.all():
+            return only(good, self.read(batch.keep(good)) if good.any() else Readings(*[np.zeros(0)] * 6))
         seen = np.ones(batch.outcome.shape) if batch.observed is None else batch.observed.astype(float)
         treated = seen * batch.arm
         y = np.where(seen > 0, batch.outcome, 0.0)
