@@ -6,7 +6,9 @@ Neither language is on this machine, so that no program is run here; the formula
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from dataclasses import asdict, replace
 from datetime import date
 
@@ -154,3 +156,41 @@ def test_rows_kept_for_an_empty_value_are_those_where_it_is_missing():
     plan = replace(PLAN, where=(("DTYPE", ""),))
     assert 'is.na(d$DTYPE) | trimws(as.character(d$DTYPE)) == ""' in r_code(plan)
     assert "  if missing(DTYPE);" in sas_code(plan)
+
+
+GRAMMAR = """
+import json, sys
+from tree_sitter_language_pack import get_parser
+def wrong(node):
+    return node.type == "ERROR" or node.is_missing or any(map(wrong, node.children))
+parser = get_parser("r")
+print(json.dumps([name for name, text in json.load(sys.stdin).items() if wrong(parser.parse(text.encode()).root_node)]))
+"""
+
+
+@pytest.mark.peer
+def test_a_grammar_of_r_reads_every_program():
+    """The grammar is tree-sitter's, in an environment of its own: GEMEL_PEER_PYTHON."""
+    python = os.environ.get("GEMEL_PEER_PYTHON", "")
+    if (
+        not python
+        or subprocess.run(
+            [python, "-c", "import tree_sitter_language_pack as p; p.get_parser('r')"], capture_output=True, check=False
+        ).returncode
+    ):
+        pytest.skip("no grammar of R: GEMEL_PEER_PYTHON names no Python with tree-sitter-language-pack")
+    bundle = locked("spline")
+    plans = [replace(PLAN, method=m, summary=s) for m in ("unadjusted", "gcomputation") for s in ("mean difference", "odds ratio")]
+    plans += [
+        replace(PLAN, method=m, variance=v, missing="indicator") for m in ("ancova1", "ancova2") for v in ("hc3", "hc2", "hc1", "model")
+    ]
+    plans += [replace(VISITS, covariance=c) for c in ("un", "ad")] + [
+        replace(TIMES, method=m, strata=("s",)) for m in ("logrank", "hazard", "rmst")
+    ]
+    programs = {f"{i} {plan.method}": r_code(plan) for i, plan in enumerate(plans)}
+    programs["prognosis"] = r_code(replace(PLAN, prognosis=bundle.hash), prognosis=bundle)
+    programs["aipw"] = r_code(replace(PLAN, method="aipw", baseline=("x",)), folds=[0, 1] * 10)
+    done = subprocess.run(
+        [python, "-c", GRAMMAR], input=json.dumps(programs | {"broken": "f <- function(x {"}), capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == ["broken"]
