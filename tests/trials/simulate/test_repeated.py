@@ -118,6 +118,13 @@ def test_a_singular_covariance_is_no_result():
     assert np.isfinite(found.estimate).tolist() == [True, False, True]
 
 
+def test_few_patients_and_many_losses_end_in_failures_not_in_errors():
+    found = simulate(Design(10, 10, (RepeatedMeasures(),)), LongitudinalWorld(dropout=0.8, intermittent=0.2), 500, key=10)["mmrm"]
+    assert found.failed > 250
+    assert found.replicates + found.failed == 500
+    assert np.isfinite(found.estimates).all()
+
+
 def test_what_cannot_be_read_is_refused():
     with pytest.raises(ModelError, match="two visits"):
         RepeatedMeasures().read(drawn().last_visit())

@@ -25,6 +25,9 @@ __all__ = ["PANEL", "Row", "Study", "study"]
 PANEL = ("true", "noise", "biased", "shifted", "anti-correlated")
 """The panel *what if the twin is wrong*."""
 
+FEW = 0.001
+"""Share of trials without a result up to which two analyses are compared: beyond it they rest on different trials."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -35,7 +38,7 @@ class Row:
     twin : quality of the prognosis. ``analysis`` : its name.
     under_null, under_effect : in the world without and with the effect; the second None where the world has none.
     reduction, reduction_error : share of patients saved beside the first analysis, from the variances of the estimates in the null world, and its
-        Monte-Carlo error; None for the first itself, and where the trial may stop early.
+        Monte-Carlo error; None for the first itself, where the trial may stop early, and where more than :data:`FEW` of the trials have no result.
     """
 
     twin: str
@@ -123,7 +126,8 @@ def study(
         under = simulate(design, here, replicates, key=key, progress=watch, executor=executor) if has_effect else None
         first = next(iter(null))
         for name, found in null.items():
-            saved = reduction(null[first], found) if name != first and len(found.stops) == 1 else (None, None)
+            comparable = name != first and len(found.stops) == 1 and max(found.failed, null[first].failed) <= FEW * replicates
+            saved = reduction(null[first], found) if comparable else (None, None)
             rows.append(Row(quality, name, found, None if under is None else under[name], *saved))
             for one in (found, None if under is None else under[name]):
                 done = min(done, done if one is None else one.replicates + one.failed)

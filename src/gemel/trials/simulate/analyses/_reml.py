@@ -219,20 +219,23 @@ def _start(data: Moments) -> np.ndarray:
     return (np.eye(visits) + off) * scale
 
 
-def _solve(hessian: np.ndarray, stand_in: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return Newton steps (scoring steps where the Hessian is not positive definite), ``g' H^-1 g``, and where it was Newton's."""
+def _scaled(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return matrices with a diagonal of size one, and what was divided by."""
+    scale = np.sqrt(np.maximum(np.abs(np.diagonal(matrix, axis1=1, axis2=2)), 1e-300))
+    return matrix / (scale[:, :, None] * scale[:, None]), scale
 
-    def scaled(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scale = np.sqrt(np.maximum(np.abs(np.diagonal(matrix, axis1=1, axis2=2)), 1e-300))
-        return matrix / (scale[:, :, None] * scale[:, None]), scale
 
-    matrix, scale = scaled(hessian)
+def _solve(hessian: np.ndarray, stand_in: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return Newton steps (scoring steps where the Hessian is not positive definite), ``g' H^-1 g``, where it was Newton's, and where there is a step."""
+    matrix, scale = _scaled(hessian)
     newton = np.linalg.eigvalsh(matrix)[:, 0] > 1e-10
+    fine = newton.copy()
     if not newton.all():
-        other, wide = scaled(stand_in)
-        matrix, scale = np.where(newton[:, None, None], matrix, other), np.where(newton[:, None], scale, wide)
+        matrix[~newton], scale[~newton] = _scaled(stand_in[~newton])
+        fine[~newton] = np.linalg.eigvalsh(matrix[~newton])[:, 0] > 1e-12
+        matrix[~fine] = np.eye(matrix.shape[1])
     half = np.linalg.solve(matrix, (gradient / scale)[..., None])[..., 0]
-    return -half / scale, (half * gradient / scale).sum(axis=1), newton
+    return -half / scale, (half * gradient / scale).sum(axis=1), newton, fine
 
 
 def maximise(data: Moments, *, iterations: int = 40) -> Optimum:
@@ -255,15 +258,16 @@ def maximise(data: Moments, *, iterations: int = 40) -> Optimum:
         for array in (observed, expected):
             array[~usable] = np.eye(many)
         gradient[~usable] = 0.0
-        step, left, newton = _solve(observed, expected, gradient)
+        step, left, newton, fine = _solve(observed, expected, gradient)
+        usable &= fine
         done = usable & newton & (left <= CLOSE)
         if done.any():
             scale = np.sqrt(np.diagonal(sigma, axis1=1, axis2=2))
             least = np.linalg.eigvalsh(sigma / (scale[:, :, None] * scale[:, None]))[:, 0]
-            fine = done & (least >= SINGULAR)
-            to = active[fine]
-            found.converged[to], found.sigma[to], found.beta[to] = True, sigma[fine], at.beta[fine]
-            found.inverse[to], found.hessian[to], found.cross[to] = at.inverse[fine], observed[fine], cross[fine]
+            kept = done & (least >= SINGULAR)
+            to = active[kept]
+            found.converged[to], found.sigma[to], found.beta[to] = True, sigma[kept], at.beta[kept]
+            found.inverse[to], found.hessian[to], found.cross[to] = at.inverse[kept], observed[kept], cross[kept]
         going = usable & ~done
         if not going.any() or steps == iterations:
             break
