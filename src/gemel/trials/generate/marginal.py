@@ -63,8 +63,9 @@ class Marginal:
         return np.where(known, low, -EDGE), np.where(known, high, EDGE)
 
     def _rising(self) -> tuple[np.ndarray, np.ndarray]:
-        """Values that rise strictly, and their scores."""
-        keep = np.concatenate([[True], np.diff(self.values) > 0])
+        """Values that rise strictly, and their scores; of equal values at the floor the highest score, elsewhere the lowest."""
+        first = int(np.flatnonzero(self.values == self.values[0])[-1])
+        keep = np.concatenate([np.zeros(first, bool), [True], np.diff(self.values[first:]) > 0])
         return self.values[keep], self.scores[keep]
 
 

@@ -55,8 +55,8 @@ def rows_of(panel: Panel, later: Sequence[int], marginals: Sequence[Marginal]) -
         low[:, :, len(later) + h] = np.where(happened, 0.0, -EDGE)
         high[:, :, len(later) + h] = np.where(happened, EDGE, 0.0)
         mask[:, :, len(later) + h] = risk
-    low, high = np.where(low <= -EDGE, -np.inf, low), np.where(high >= EDGE, np.inf, high)
-    return low, high, mask
+    is_open = low < high
+    return np.where(is_open & (low <= -EDGE), -np.inf, low), np.where(is_open & (high >= EDGE), np.inf, high), mask
 
 
 @dataclass(frozen=True)
