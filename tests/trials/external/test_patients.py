@@ -183,6 +183,13 @@ def test_how_much_would_have_to_be_hidden():
     assert tipping_point(0.1, 0.1) == 0
 
 
+def test_no_events_outside_leave_no_ratio_but_a_difference():
+    trial, outside = sources(200, 300, binary=True)
+    found = borrow_patients(made((trial, outside | {"y": [0.0] * 300})), ASKED, "entropy", replicates=50)
+    assert math.isnan(found.sensitivity.e_value)
+    assert found.result.estimate == pytest.approx(np.mean(trial["y"]))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_answers_and_is_labelled(method):
     data = made(sources(arms=2, seed=2))

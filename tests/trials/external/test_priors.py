@@ -10,7 +10,7 @@ import pytest
 from scipy import integrate
 
 from _data import require_dataset
-from gemel.core.errors import DataError, EvidenceError
+from gemel.core.errors import DataError, EvidenceError, InferenceError
 from gemel.trials import columns_of
 from gemel.trials.external import LABEL, Arm, History, NormalMixture, borrow_history, history_of, map_prior
 from gemel.trials.external.commensurate import commensurate_prior
@@ -256,3 +256,26 @@ def test_the_order_of_studies_does_not_matter():
     order = [2, 0, 3, 1]
     assert history_of(RATES).hash == history_of({k: [v[i] for i in order] for k, v in RATES.items()}).hash
     assert isinstance(weak_prior(history_of(MEANS)), NormalMixture)
+
+
+@pytest.mark.parametrize("method", PRIORS)
+def test_a_history_without_events_still_says_something(method):
+    found = borrow_history(history_of({"n": [20, 30], "r": [0, 0]}), method, planned=(20, 20), drifts=(0.0, 0.1))
+    assert 0 < found.prior.mean < 0.2
+    assert np.isfinite(found.map.type_one).all()
+    with pytest.raises(DataError, match="negative ones"):
+        borrow_history(history_of({"n": [20, 30], "r": [20, 30]}), method, planned=(20, 20))
+
+
+def test_studies_that_differ_beyond_the_prior_of_tau_are_followed_and_flagged():
+    told = history_of({"n": [100, 100], "y": [0.0, 100.0], "sd": [3.0, 3.0]})
+    found = map_prior(told)
+    # two studies 100 apart: tau is driven out to where its prior, exp(-t²/2s²), meets the likelihood, about t^-1 exp(-50²/t²)
+    grid = np.linspace(0.01, 200, 400_001)
+    v = 0.09 + grid**2
+    logs = -0.5 * (grid / 1.5) ** 2 - 0.5 * np.log(v) - 0.25 * 100**2 / v
+    mass = np.exp(logs - logs.max())
+    assert found.tau_mean == pytest.approx((mass * grid).sum() / mass.sum(), rel=2e-3)  # the prior of mu, ten sigma, left out here
+    assert any("more than the prior of tau expects" in flag for flag in borrow_history(told, "map", planned=(20, 20)).status)
+    with pytest.raises(InferenceError, match="differ far more"):
+        map_prior(history_of({"n": [100, 100], "y": [0.0, 1e9], "sd": [3.0, 3.0]}))

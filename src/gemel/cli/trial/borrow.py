@@ -255,7 +255,9 @@ def _show_patients(found: Comparison, asked: dict[str, Any]) -> None:
         rows = [(n, f"{b:.3f}", f"{a:.3f}") for n, b, a in zip(found.balance.names, found.balance.before, found.balance.after, strict=True)]
         print_table("standardised mean differences", ("covariate", "before", "after"), rows, right=(1, 2))
     tip = "" if s.tipping_sd != s.tipping_sd else f" ({s.tipping_sd:.2f} SD)"
-    echo(f"E-value {s.e_value:.2f}, of the limit {s.e_value_limit:.2f}; no longer told from none at a shift of {s.tipping:.4g}{tip}")
+    echo(
+        f"E-value {number(s.e_value, 3)}, of the limit {number(s.e_value_limit, 3)}; no longer told from none at a shift of {s.tipping:.4g}{tip}"
+    )
     _show_map(found.map)
     for flag in r.status:
         echo(f"note: {flag}")

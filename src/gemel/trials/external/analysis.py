@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from gemel.core.errors import DataError, EvidenceError
+from gemel.core.errors import DataError
 from gemel.core.lineage import Lineage
 from gemel.trials.adjust.base import ArmMeans, Result, made, of_means
 from gemel.trials.estimand import Estimand, Summary, required
@@ -279,11 +279,10 @@ def _sensitivity(means: ArmMeans, summary: Summary, contrast: tuple[float, float
     estimate, error = contrast
     ratio = summary in (Summary.RISK_RATIO, Summary.RATE_RATIO, Summary.ODDS_RATIO)
     if binary or ratio:
-        if not (means.means > 0).all():
-            raise EvidenceError("a risk is nothing, so that no ratio explains it", seen=f"{means.means}", expected="events in both groups")
-        log, spread = of_means(means, Summary.RISK_RATIO, 0, 1)
-        nearer = max(abs(log) - z * spread, 0.0)
-        values = e_value(math.exp(log)), e_value(math.exp(nearer))
+        values = math.nan, math.nan  # no ratio without events in both groups
+        if (means.means > 0).all():
+            log, spread = of_means(means, Summary.RISK_RATIO, 0, 1)
+            values = e_value(math.exp(log)), e_value(math.exp(max(abs(log) - z * spread, 0.0)))
     else:
         values = e_value_of_difference(estimate, error, sd, level_z=z)
     tipping = tipping_point(estimate, error, level_z=z)

@@ -19,7 +19,8 @@ class Sensitivity:
 
     Parameters
     ----------
-    e_value, e_value_limit : of the estimate, and of the limit of its interval nearer to no effect; 1 when that includes it.
+    e_value, e_value_limit : of the estimate, and of the limit of its interval nearer to no effect; 1 when that includes it. Not known
+        without events in both groups.
     tipping : shift of the outcomes from outside at which the interval just reaches no effect, unit of the outcome (of the logarithm for
         a ratio); 0 when it already does.
     tipping_sd : the same in standard deviations of one patient's outcome; not known for a ratio.

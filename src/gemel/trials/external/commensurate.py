@@ -41,5 +41,5 @@ def commensurate_prior(history: History, *, tau_scale: float | None = None, comp
     if history.events is not None:
         pooled = History(("pooled",), history.n.sum(keepdims=True), history.events.sum(keepdims=True), None, history.sigma)
         return map_prior(pooled, tau_scale=scale, components=components).mixture
-    tau, weights, _ = tau_nodes(scale)
-    return NormalMixture(weights, np.full(len(tau), history.pooled), np.sqrt(history.sigma**2 / history.n.sum() + tau**2))
+    tau, logs, _ = tau_nodes(scale)
+    return NormalMixture(np.exp(logs), np.full(len(tau), history.pooled), np.sqrt(history.sigma**2 / history.n.sum() + tau**2))

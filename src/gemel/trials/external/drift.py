@@ -141,6 +141,7 @@ def prior_map(
                 "a rate leaves its range",
                 seen=f"control {truth.min():.3g} to {truth.max():.3g}, effect {delta:.3g}",
                 expected="between 0 and 1",
+                fix="smaller drifts, or negative ones: the trial's own controls below those from outside",
             )
     parts = [_exact(p, n_control, n_treated, truth, delta, sigma, level) for p in (prior, weak)]
     return DriftMap(

@@ -51,6 +51,11 @@ class History:
         return float((self.events if self.events is not None else self.n * self.values).sum() / self.n.sum())
 
     @property
+    def centre(self) -> float:
+        """Pooled mean; or pooled rate with half an event added on either side, so that it is never 0 or 1."""
+        return self.pooled if self.events is None else float((self.events.sum() + 0.5) / (self.n.sum() + 1))
+
+    @property
     def values(self) -> Float[np.ndarray, " study"]:
         """Rate or mean of each study."""
         return self.events / self.n if self.events is not None else np.asarray(self.means)
@@ -98,7 +103,7 @@ def history_of(columns: Mapping[str, Column], *, sigma: float | None = None) -> 
     if kind == "r":
         if (values < 0).any() or (values > n).any() or (values != np.round(values)).any():
             raise DataError("events do not fit the patients", seen="r below 0, above n or not whole", expected="whole numbers from 0 to n")
-        rate = float((values.sum() + 0.5) / (n.sum() + 1))
+        rate = float((values.sum() + 0.5) / (n.sum() + 1))  # that of centre
         return History(names, n, values, None, math.sqrt(rate * (1 - rate)))
     if sigma is None:
         if "sd" not in columns:

@@ -13,20 +13,21 @@ Neuenschwander et al. 2010, doi:10.1177/1740774509356002; robust: Schmidli et al
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from scipy import interpolate, special
 
-from gemel.core.errors import DataError
+from gemel.core.errors import DataError, InferenceError
 from gemel.trials.external.history import History
 from gemel.trials.external.mixture import Mixture, NormalMixture, beta_mixture, normal_mixture
 
 __all__ = ["MapPrior", "map_prior", "robust", "tau_nodes"]
 
 PANELS, NODES = 30, 5
-"""Of tau: panels of Gauss-Legendre nodes up to six scales of its half-normal prior."""
+"""Of tau: panels of Gauss-Legendre nodes up to six scales of its half-normal prior, or as far as the studies differ."""
 CENTRES, HERMITE = 301, 30
 """Of mu: points of a trapezoidal rule in sinh, from a thousandth of the pooled error to ten logits; of each study's theta: nodes."""
 
@@ -40,6 +41,7 @@ class MapPrior:
     points, masses : (point,) the exact predictive distribution of the mean or rate; masses sum to 1.
     mean, sd : of it.
     tau_mean, tau_median, mu_mean, mu_sd : of heterogeneity and of the mean of studies; on the logit scale for a rate.
+    tau_scale : of the prior of heterogeneity.
     mixture : its approximation by conjugate parts.
     divergence : Kullback-Leibler divergence of the approximation from the exact one, nats.
     """
@@ -52,6 +54,7 @@ class MapPrior:
     tau_median: float
     mu_mean: float
     mu_sd: float
+    tau_scale: float
     mixture: Mixture
     divergence: float
 
@@ -61,14 +64,37 @@ class MapPrior:
         return float(np.interp(level, middle, self.points))
 
 
-def tau_nodes(scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return nodes of tau, their weights with the half-normal prior in, and the edges of the panels."""
-    edges = np.linspace(0, 6 * scale, PANELS + 1)
+def tau_nodes(scale: float, reach: float = 6.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return nodes of tau up to so many scales, the logarithm of their weights with the half-normal prior in, and the edges of the panels."""
+    edges = np.linspace(0, reach * scale, PANELS + 1)
     x, w = np.polynomial.legendre.leggauss(NODES)
     half = np.diff(edges)[:, None] / 2
     nodes = (edges[:-1, None] + half * (1 + x)).ravel()
-    weights = (half * w).ravel() * np.exp(-0.5 * (nodes / scale) ** 2)
-    return nodes, weights / weights.sum(), edges
+    logs = np.log((half * w).ravel()) - 0.5 * (nodes / scale) ** 2
+    return nodes, logs - special.logsumexp(logs), edges
+
+
+def _reached(history: History, scale: float, of: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Nodes of tau and log weights that reach as far as the studies differ; ``of`` gives log likelihoods, tau first.
+
+    Raises
+    ------
+    InferenceError
+        When they differ beyond all reach.
+    """
+    for reach in (6.0, 12.0, 24.0, 48.0, 96.0, 192.0):
+        tau, prior, edges = tau_nodes(scale, reach)
+        logs = of(tau)
+        logs = prior.reshape(-1, *[1] * (logs.ndim - 1)) + logs
+        share = special.softmax(logs).reshape(len(tau), -1).sum(axis=1)
+        if share[-NODES:].sum() < 1e-9:
+            return tau, logs, edges
+    raise InferenceError(
+        "the studies differ far more than the prior of tau allows",
+        seen=f"values from {history.values.min():.4g} to {history.values.max():.4g}, tau scale {scale:.4g}",
+        expected="a scale that fits the differences between studies",
+        fix="look at the studies and their unit; a larger tau scale",
+    )
 
 
 def _summary(tau: np.ndarray, weights: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
@@ -103,7 +129,7 @@ def map_prior(
     DataError
         When a scale is not positive.
     InferenceError
-        When the approximation does not converge.
+        When the approximation does not converge, or the studies differ beyond all that the prior of tau allows.
     """
     rate = history.is_rate
     scale = tau_scale if tau_scale is not None else 1.0 if rate else history.sigma / 2
@@ -115,14 +141,18 @@ def map_prior(
 
 
 def _of_means(history: History, scale: float, centre: float, spread: float, components: int) -> MapPrior:
-    tau, prior, edges = tau_nodes(scale)
     y = history.values
-    variance = history.sigma**2 / history.n + tau[:, None] ** 2
-    precision = 1 / spread**2 + (1 / variance).sum(axis=1)
-    mean = (centre / spread**2 + (y / variance).sum(axis=1)) / precision
-    logs = -0.5 * np.log(variance).sum(axis=1) - 0.5 * np.log(precision)
-    logs -= 0.5 * ((y**2 / variance).sum(axis=1) - precision * mean**2)
-    weights = special.softmax(np.log(prior) + logs)
+
+    def parts(tau: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        variance = history.sigma**2 / history.n + tau[:, None] ** 2
+        precision = 1 / spread**2 + (1 / variance).sum(axis=1)
+        mean = (centre / spread**2 + (y / variance).sum(axis=1)) / precision
+        rest = ((y - mean[:, None]) ** 2 / variance).sum(axis=1) + (mean - centre) ** 2 / spread**2
+        return precision, mean, -0.5 * (np.log(variance).sum(axis=1) + np.log(precision) + rest)
+
+    tau, logs, edges = _reached(history, scale, lambda nodes: parts(nodes)[2])
+    precision, mean, _ = parts(tau)
+    weights = special.softmax(logs)
     exact = NormalMixture(weights, mean, np.sqrt(1 / precision + tau**2))
     grid = _sinh(exact.mean, float((weights @ (1 / exact.sds)) ** -1), 12 * exact.sd, 1001)
     masses = exact.density(grid[0]) * grid[1]
@@ -138,27 +168,32 @@ def _of_means(history: History, scale: float, centre: float, spread: float, comp
         tau_median=_summary(tau, weights, edges)[1],
         mu_mean=mu,
         mu_sd=math.sqrt(float(weights @ (1 / precision + mean**2)) - mu**2),
+        tau_scale=scale,
         mixture=found,
         divergence=_divergence(masses, masses / grid[1], found.density(grid[0])),
     )
 
 
 def _of_rates(history: History, scale: float, centre: float, spread: float, components: int) -> MapPrior:
-    tau, prior, edges = tau_nodes(scale)
     n, r = history.n, np.asarray(history.events)
     near = special.logit((r + 0.5) / (n + 1))
     own = np.sqrt(1 / (r + 0.5) + 1 / (n - r + 0.5))
     pooled = float((near / own**2).sum() / (1 / own**2).sum())
     mu, steps = _sinh(pooled, float((1 / own**2).sum() ** -0.5), 10.0, CENTRES)
     x, w = np.polynomial.hermite.hermgauss(HERMITE)
-    logs = np.log(prior)[:, None] + np.log(steps) - 0.5 * ((mu - centre) / spread) ** 2
-    for h in range(len(n)):  # the integrand is close to N(c, v): nodes are placed there
-        t2 = tau[:, None, None] ** 2
-        v = 1 / (1 / own[h] ** 2 + 1 / t2)
-        c = v * (near[h] / own[h] ** 2 + mu[None, :, None] / t2)
-        theta = c + np.sqrt(2 * v) * x
-        inside = r[h] * theta - n[h] * np.logaddexp(0, theta) - 0.5 * (theta - mu[None, :, None]) ** 2 / t2
-        logs += special.logsumexp(inside + x**2 + np.log(w), axis=2) + 0.5 * np.log(v[..., 0]) - np.log(tau)[:, None]
+
+    def likelihood(tau: np.ndarray) -> np.ndarray:
+        logs = np.tile(np.log(steps) - 0.5 * ((mu - centre) / spread) ** 2, (len(tau), 1))
+        for h in range(len(n)):  # the integrand is close to N(c, v): nodes are placed there
+            t2 = tau[:, None, None] ** 2
+            v = 1 / (1 / own[h] ** 2 + 1 / t2)
+            c = v * (near[h] / own[h] ** 2 + mu[None, :, None] / t2)
+            theta = c + np.sqrt(2 * v) * x
+            inside = r[h] * theta - n[h] * np.logaddexp(0, theta) - 0.5 * (theta - mu[None, :, None]) ** 2 / t2
+            logs += special.logsumexp(inside + x**2 + np.log(w), axis=2) + 0.5 * np.log(v[..., 0]) - np.log(tau)[:, None]
+        return logs
+
+    tau, logs, edges = _reached(history, scale, likelihood)
     weights = special.softmax(logs)
     of_tau, of_mu = weights.sum(axis=1), weights.sum(axis=0)
     mean = float(of_mu @ mu)
@@ -187,6 +222,7 @@ def _of_rates(history: History, scale: float, centre: float, spread: float, comp
         tau_median=tau_median,
         mu_mean=mean,
         mu_sd=math.sqrt(float(of_mu @ (mu - mean) ** 2)),
+        tau_scale=scale,
         mixture=found,
         divergence=_divergence(masses, masses / (width * p * (1 - p)), found.density(p)),
     )

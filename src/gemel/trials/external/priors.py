@@ -157,6 +157,8 @@ def borrow_history(
     worth = prior.effective_size() if isinstance(prior, BetaMixture) else prior.effective_size(history.sigma)
     if worth > max(sizes[1], 1):
         flags.append(f"the prior is worth {worth:.0f} patients, more than the {sizes[1]} treated")
+    if meta and meta.tau_mean > 2 * meta.tau_scale:
+        flags.append(f"the studies differ more than the prior of tau expects: {meta.tau_mean:.4g} on the mean, scale {meta.tau_scale:.4g}")
     if len(history.n) < 3 and method in ("map", "robust-map"):
         flags.append(f"{len(history.n)} studies say little about heterogeneity: the prior of tau decides")
     tail = (1 - level) / 2
@@ -183,7 +185,7 @@ def borrow_history(
             weak=weak_prior(history),
             n_control=sizes[0],
             n_treated=sizes[1],
-            centre=history.pooled,
+            centre=history.centre,
             sigma=history.sigma,
             effect=effect,
             drifts=drifts,

@@ -71,7 +71,7 @@ def comparison_view(found: Comparison, *, title: str, unit: str = "1") -> View:
         ("p", f"{r.p_value:.4g}"),
         ("the effect is one in", found.target),
         ("effective number of the weighted", f"{found.effective_n[0]:.1f} of {found.effective_n[1]}"),
-        ("E-value of the estimate, of the limit", f"{s.e_value:.2f}, {s.e_value_limit:.2f}"),
+        ("E-value of the estimate, of the limit", "not known" if math.isnan(s.e_value) else f"{s.e_value:.2f}, {s.e_value_limit:.2f}"),
         ("tipping point", f"{s.tipping:.4g}" + ("" if math.isnan(s.tipping_sd) else f" ({s.tipping_sd:.2f} SD)")),
     ]
     if found.drift_seen:

@@ -63,7 +63,7 @@ def propensity(x: Float[np.ndarray, "row covariate"], s: Float[np.ndarray, " row
             raise
         raise EvidenceError(
             "the trial and the controls from outside do not overlap",
-            seen=f"{design.shape[1] - 1} covariates tell every patient's source",
+            seen=f"{design.shape[1] - 1} covariates tell the source of some patients for certain",
             expected="patients of either source with like covariates",
             fix="restrict both to a common population, or do not compare them",
         ) from error
