@@ -117,7 +117,9 @@ def _of_xpt(body: bytes, dataset: str) -> Columns:
     found = read_xpt(body)
     names = [d.name for d in found]
     if len(found) > 1 and not dataset:
-        raise FormatError("the transport file holds several data sets", seen=names, expected="one", fix="name one of them")
+        raise FormatError(
+            "the transport file holds several data sets", seen=names, expected="one", fix="one data set a file; or dataset= in Python"
+        )
     if dataset and dataset not in names:
         raise FormatError("no such data set in the transport file", seen=dataset, expected=names)
     return _plain(found[names.index(dataset) if dataset else 0])

@@ -177,6 +177,16 @@ def test_the_files_are_read_again(bundle):
     assert [d.name for d in lone] == ["ARRES"]
 
 
+def test_programs_come_with_the_report_and_the_folds_with_the_data():
+    from gemel.trials.report import programs
+
+    data = trial()
+    assert sorted(programs([told(data), told(data, method="aipw")], None)) == ["analysis-1-r.txt", "analysis-1-sas.txt"]
+    found = programs([told(data, method="aipw")], None, data)
+    assert list(found) == ["analysis-1-r.txt"]  # SAS has no such method
+    assert "utf8ToInt" in found["analysis-1-r.txt"]
+
+
 def test_a_protocol_has_the_estimand_and_a_hash_of_all(bundle):
     size = {"size": {"n": 197.0, "assumptions": {"allocation": 1.0}, "r_squared": 0.25}}
     made = protocol(ASKED, title="T", created=NOW, analysis={"method": "ancova2"}, size=size, prognosis=bundle)

@@ -193,4 +193,4 @@ def _files(o: dict[str, Any], told: list[dict[str, Any]], bundle: PrognosisBundl
         note(f"no PDF: {error}")
     created = datetime.fromtimestamp(now // 10**9, UTC).replace(tzinfo=None)
     files |= data_files(told, made, data, bundle, study=o["study"], created=created)
-    return files | {name: text.encode() for name, text in programs(told, bundle).items()}
+    return files | {name: text.encode() for name, text in programs(told, bundle, data).items()}

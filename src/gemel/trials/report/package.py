@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from gemel import __version__
 from gemel.core.errors import DataError
 from gemel.interop.cdisc import AnalysisResult, Dataset, Leaf, RtfTable, Variable, rtf_document, write_dataset_json, write_define, write_xpt
 from gemel.interop.cdisc.m5 import m5_files
+from gemel.trials.adjust.aipw import folds_of
 from gemel.trials.code import plan_of, r_code, sas_code
 from gemel.trials.data import TrialData
 from gemel.trials.prognosis import PrognosisBundle
@@ -82,15 +84,16 @@ def datasets(report: TrialReport, data: TrialData | None, prognosis: PrognosisBu
     return tuple(found), origin
 
 
-def programs(told: Sequence[Mapping[str, Any]], prognosis: PrognosisBundle | None) -> dict[str, str]:
-    """Return file name -> program in R and SAS, of every analysis that has one."""
+def programs(told: Sequence[Mapping[str, Any]], prognosis: PrognosisBundle | None, data: TrialData | None = None) -> dict[str, str]:
+    """Return file name -> program in R and SAS, of every analysis that has one; AIPW's, whose folds stand in it, needs the data."""
     found = {}
     for i, t in enumerate(told, start=1):
         if "plan" not in t:
             continue
         plan = plan_of(t["plan"])
         ours = prognosis if plan.prognosis else None
-        for end, make in (("r", r_code), ("sas", sas_code)):
+        folds = folds_of(data, plan.folds, plan.seed).tolist() if plan.method == "aipw" and data is not None else ()
+        for end, make in (("r", partial(r_code, folds=folds)), ("sas", sas_code)):
             try:
                 found[f"analysis-{i}-{end}.txt"] = make(plan, prognosis=ours)
             except DataError:  # said in the documentation: not every language has every method
@@ -109,7 +112,7 @@ def data_files(
 ) -> dict[str, bytes]:
     """Return file name -> bytes: transport files and Dataset-JSON of :func:`datasets`, and the Define-XML with analysis results metadata."""
     sets, origin = datasets(report, data, prognosis)
-    code = programs(told, prognosis)
+    code = programs(told, prognosis, data)
     metadata, place = [], 0
     for i, t in enumerate(told, start=1):
         program = code.get(f"analysis-{i}-r.txt", "")
