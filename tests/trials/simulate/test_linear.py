@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from _trials import estimand
 from gemel.core.errors import InferenceError, ModelError
-from gemel.trials.adjust.ancova import least_squares
+from gemel.trials import trial_data
+from gemel.trials.adjust.ancova import ancova, least_squares
 from gemel.trials.simulate import Batch, Design, LinearModel, World, reduction, simulate
 from gemel.trials.simulate.batch import BLOCK, philox_key, student_quantile, student_z
 from gemel.trials.simulate.worlds.linear import LinearWorld
@@ -57,6 +59,23 @@ def test_each_trial_is_read_as_the_single_analysis_reads_it(arms, missing, varia
         assert found.standard_error[i] == pytest.approx(np.sqrt(squared), rel=1e-9)
         assert found.p_value[i] == pytest.approx(2 * stats.t.sf(abs(beta[1]) / np.sqrt(squared), df), rel=1e-6)
         assert found.high[i] - found.estimate[i] == pytest.approx(stats.t.ppf(0.975, df) * np.sqrt(squared), rel=1e-6)
+
+
+@pytest.mark.parametrize("variance", ["hc2", "hc3", "hc1", "model"])
+@pytest.mark.parametrize("covariates", [1, 2])
+def test_a_slope_per_arm_is_that_of_the_single_analysis(covariates, variance):
+    trials = batch("mixed", missing=True, covariates=2)
+    found = LinearModel(covariates, variance, interaction=True).read(trials)
+    for i in range(TRIALS):
+        keep = trials.observed[i]
+        columns = {"y": trials.outcome[i][keep].tolist(), "arm": [f"arm{a}" for a in trials.arm[i][keep]]}
+        columns |= {f"x{k}": trials.covariates[k, i][keep].tolist() for k in range(covariates)}
+        data = trial_data(columns, outcome="y", arm="arm", baseline=tuple(f"x{k}" for k in range(covariates)))
+        one = ancova(data, estimand("arm0", "arm1"), variance=variance)
+        assert found.estimate[i] == pytest.approx(one.estimate, rel=1e-9)
+        assert found.standard_error[i] == pytest.approx(one.standard_error, rel=1e-9)
+        assert found.p_value[i] == pytest.approx(one.p_value, rel=1e-6)
+    assert LinearModel(1, interaction=True).name == "ancova2"
 
 
 def test_single_precision_is_harmless():

@@ -103,7 +103,7 @@ def _stoppable() -> Iterator[_Stoppable]:
     "--analyses",
     type=Names(),
     default=(),
-    help="unadjusted, ancova, mmrm, mmrm-unadjusted, logrank, adjusted-logrank, proportions, with commas; the first is the one compared with.",
+    help="unadjusted, ancova, ancova2, mmrm, mmrm-unadjusted, logrank, adjusted-logrank, proportions, with commas; the first is the one compared with.",
 )
 @click.option("--variance", type=click.Choice(VARIANCES), default="hc2", show_default=True, help="Of the linear models.")
 @click.option("--alpha", type=float, default=0.05, show_default=True, help="Two-sided level.")

@@ -21,7 +21,7 @@ __all__ = ["ANALYSES", "WORLDS", "analyses_of", "world_of"]
 
 WORLDS = ("linear", "nonlinear", "longitudinal", "binary", "survival")
 """Names of worlds."""
-ANALYSES = ("unadjusted", "ancova", "mmrm", "mmrm-unadjusted", "logrank", "adjusted-logrank", "proportions")
+ANALYSES = ("unadjusted", "ancova", "ancova2", "mmrm", "mmrm-unadjusted", "logrank", "adjusted-logrank", "proportions")
 """Names of analyses."""
 USUAL = {
     "linear": ("unadjusted", "ancova"),
@@ -84,7 +84,7 @@ def analyses_of(world: str, names: Sequence[str] = (), *, variance: str = "hc2",
         For an unknown name.
     """
     made = {
-        "unadjusted": LinearModel(0, variance), "ancova": LinearModel(covariates, variance), "mmrm": RepeatedMeasures(covariates),
+        "unadjusted": LinearModel(0, variance), "ancova": LinearModel(covariates, variance), "ancova2": LinearModel(covariates, variance, interaction=True), "mmrm": RepeatedMeasures(covariates),
         "mmrm-unadjusted": RepeatedMeasures(0), "logrank": LogRank(), "adjusted-logrank": LogRank(covariates), "proportions": RiskDifference(),
     }  # fmt: skip
     wrong = [name for name in names if name not in made]

@@ -33,12 +33,14 @@ class LinearModel:
     ----------
     covariates : how many of the trial's covariates: 0 is no adjustment, 1 the prognosis.
     variance : one of :data:`VARIANCES`.
-    name : of the analysis in the result; left empty, ``unadjusted`` or ``ancova``.
+    name : of the analysis in the result; left empty, ``unadjusted``, ``ancova``, or ``ancova2`` with an interaction.
+    interaction : a slope per arm (ANHECOVA), with the term for the estimated centre of the covariates: the effect in the population.
     """
 
     covariates: int = 1
     variance: str = "hc2"
     name: str = ""
+    interaction: bool = False
 
     def __post_init__(self) -> None:
         if self.variance not in VARIANCES:
@@ -46,7 +48,7 @@ class LinearModel:
         if self.covariates < 0:
             raise ModelError("a number of covariates is not negative", seen=self.covariates)
         if not self.name:
-            object.__setattr__(self, "name", "ancova" if self.covariates else "unadjusted")
+            object.__setattr__(self, "name", "unadjusted" if not self.covariates else "ancova2" if self.interaction else "ancova")
 
     def read(self, batch: Batch) -> Readings:
         """Read the trials; of a repeated outcome the last visit of those who have it. A trial with fewer than two of an arm has no result."""
@@ -55,14 +57,14 @@ class LinearModel:
             raise ModelError("the world has fewer covariates than the analysis", seen=len(batch.covariates), expected=self.covariates)
         if batch.observed is not None or batch.arm.ndim == 2:
             seen = batch.seen()
-            good = (seen >= 2).all(axis=0) & (seen.sum(axis=0) > self.covariates + 2)
+            good = (seen >= 2).all(axis=0) & (seen.sum(axis=0) > self.covariates * (1 + self.interaction) + 2)
             if not good.all():
                 return only(good, self._read(batch.keep(good))) if good.any() else only(good, Readings(*[np.zeros(0)] * 6))
         return self._read(batch)
 
     def _read(self, batch: Batch) -> Readings:
-        if self.covariates > 1:
-            return _several(batch, self.covariates, self.variance)
+        if self.covariates > 1 or (self.covariates and self.interaction):
+            return _several(batch, self.covariates, self.variance, interaction=self.interaction)
         parts = _split(batch) if batch.observed is None and batch.arm.ndim == 1 else _masked(batch)
         return _one(parts, batch.covariates[0] if self.covariates else None, batch.outcome, self.variance)
 
@@ -181,31 +183,37 @@ def _moments(w: np.ndarray, rest: np.ndarray, x: np.ndarray, square: np.ndarray,
     return np.stack([_sum(w * w, twice), constant, mixed, _sum(w, square)])
 
 
-def _several(batch: Batch, covariates: int, variance: str) -> Readings:
-    """The same by normal equations, for any number of covariates."""
+def _several(batch: Batch, covariates: int, variance: str, *, interaction: bool = False) -> Readings:
+    """The same by normal equations, for any number of covariates and for a slope per arm."""
     y = batch.outcome.astype(np.float64)
     seen = np.ones(y.shape) if batch.observed is None else batch.observed.astype(np.float64)
     arm = np.broadcast_to(batch.arm, y.shape).astype(np.float64)
     n = seen.sum(axis=1)
     x = np.moveaxis(batch.covariates[:covariates].astype(np.float64), 0, 2)
     x = x - (np.einsum("tpc,tp->tc", x, seen) / n[:, None])[:, None]
-    design = np.concatenate([np.ones((*y.shape, 1)), arm[..., None], x], axis=2) * seen[..., None]
+    design = [np.ones((*y.shape, 1)), arm[..., None], x, *([arm[..., None] * x] if interaction else [])]
+    whole = np.concatenate(design, axis=2) * seen[..., None]
     y = y * seen
-    p = design.shape[2]
-    turned = np.swapaxes(design, 1, 2)
-    inverse = np.linalg.inv(turned @ design)
-    beta = inverse @ (turned @ y[..., None])
-    residual = (y - (design @ beta)[..., 0]) * seen
-    xi = design @ inverse
-    c = xi[..., 1]
-    if variance == "model":
-        return student(beta[:, 1, 0], (residual**2).sum(axis=1) / (n - p) * inverse[:, 1, 1], n - p)
-    if variance == "hc1":
-        return student(beta[:, 1, 0], ((c * residual) ** 2).sum(axis=1) * n / (n - p), n - p)
-    h = (xi * design).sum(axis=2)
-    if variance == "hc3":
-        return student(beta[:, 1, 0], ((c * residual / (1 - h)) ** 2).sum(axis=1), n - p)
-    w = c**2 / (1 - h)
-    middle = np.einsum("tpa,tp,tpb->tab", design, w, design) @ inverse
-    spread = (w**2 * (1 - 2 * h)).sum(axis=1) + np.einsum("tab,tba->t", middle, middle)
-    return student(beta[:, 1, 0], (w * residual**2).sum(axis=1), (c**2).sum(axis=1) ** 2 / spread)
+    p = whole.shape[2]
+    turned = np.swapaxes(whole, 1, 2)
+    inverse = np.linalg.inv(turned @ whole)
+    beta = (inverse @ (turned @ y[..., None]))[..., 0]
+    residual = (y - np.einsum("tpc,tc->tp", whole, beta)) * seen
+    xi = whole @ inverse
+    c, df = xi[..., 1], n - p
+    if variance in ("hc3", "hc2"):
+        h = (xi * whole).sum(axis=2)
+        squared = ((c * residual) ** 2 / (1 - h) ** (2 if variance == "hc3" else 1)).sum(axis=1)
+    elif variance == "hc1":
+        squared = ((c * residual) ** 2).sum(axis=1) * n / (n - p)
+    else:
+        squared = (residual**2).sum(axis=1) / (n - p) * inverse[:, 1, 1]
+    if variance == "hc2":
+        w = c**2 / (1 - h)
+        middle = np.einsum("tpa,tp,tpb->tab", whole, w, whole) @ inverse
+        df = (c**2).sum(axis=1) ** 2 / ((w**2 * (1 - 2 * h)).sum(axis=1) + np.einsum("tab,tba->t", middle, middle))
+    if interaction:
+        d, own = beta[:, -covariates:], x * seen[..., None]
+        spread = np.swapaxes(own, 1, 2) @ own / (n - 1)[:, None, None]
+        squared = squared + np.einsum("tc,tcd,td->t", d, spread, d) / n
+    return student(beta[:, 1], squared, df)
