@@ -43,6 +43,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Keep": {
         "serve": ("keep:serve", "Show a status page on this machine: no patient values."),
+        "audit": ("audit:audit", "Verify the audit trail, and show what stands in it."),
         "worker": ("keep:worker", "Keep a process ready, so that the next command does not pay the start."),
     },
     "Many": {
