@@ -80,7 +80,8 @@ def test_every_prior(gemel, files, method, history, arms):
     assert told["map"]["how"].startswith("exact")
     assert told["lineage"]["id"]
     assert (files / "r.html").read_text().count("<svg") >= 2
-    assert "type-I error" in gemel(*call).out
+    if method == "power":
+        assert "type-I error" in gemel(*call).out
 
 
 def test_a_trial_that_is_planned_and_one_that_is_a_table(gemel, files):

@@ -106,13 +106,13 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_errors_are_those_of_repeated_trials(name):
-    """Estimates of 300 trials against their stated errors; the truth, 0.5, is covered."""
-    found = [CALLS[name](made(sources(100, 200, seed=k))).means for k in range(300)]
+    """Estimates of 150 trials against their stated errors; the truth, 0.5, is covered."""
+    found = [CALLS[name](made(sources(100, 200, seed=k))).means for k in range(150)]
     estimates = np.array([f.means[1] - f.means[0] for f in found])
     said = np.array([math.sqrt(f.covariance[0, 0] + f.covariance[1, 1] - 2 * f.covariance[0, 1]) for f in found])
-    # SD of 300 draws: 4 %; sandwich errors at 300 patients are a few per cent small
-    assert said.mean() == pytest.approx(estimates.std(), rel=0.16)
-    assert abs(estimates.mean() - 0.5) < 4 * estimates.std() / math.sqrt(300)
+    # SD of 150 draws: 6 %; sandwich errors at 300 patients are a few per cent small
+    assert said.mean() == pytest.approx(estimates.std(), rel=0.2)
+    assert abs(estimates.mean() - 0.5) < 4 * estimates.std() / math.sqrt(150)
 
 
 def test_adjustment_removes_the_difference_that_was_put_in():
@@ -193,7 +193,7 @@ def test_no_events_outside_leave_no_ratio_but_a_difference():
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_answers_and_is_labelled(method):
     data = made(sources(arms=2, seed=2))
-    found = borrow_patients(data, ASKED, method, replicates=100)
+    found = borrow_patients(data, ASKED, method, replicates=60)
     assert found.label == LABEL == found.result.status[0 + len(data.notes)]
     assert of_means(arm_means(data, method), Summary.MEAN_DIFFERENCE, 0, 1) == (found.result.estimate, found.result.standard_error)
     assert abs(found.result.estimate - 0.5) < 4 * found.result.standard_error
@@ -202,7 +202,7 @@ def test_every_method_answers_and_is_labelled(method):
     assert abs(found.drift_seen[0]) < 4 * found.drift_seen[1]  # none was put in
     assert found.map.type_one[-1] > found.map.type_one[0]
     assert (np.diff(found.map.power) >= 0).all()
-    assert (found.map.errors[0] < 0.06).all()  # of 100 replicates
+    assert (found.map.errors[0] < 0.07).all()  # of 60 replicates
     assert found.map.without[0] == pytest.approx(0.05)
     assert (found.balance is None) == (method == "stc")
     if method in ("overlap", "entropy", "maic"):

@@ -191,9 +191,15 @@ def test_every_prior_answers_and_is_labelled(method, columns):
     assert found.posterior.sd < told.sigma / math.sqrt(50)
     assert found.map.type_one[0] < 0.12
     assert found.lineage.id
-    planned = borrow_history(told, method, planned=(50, 50))
+
+
+def test_a_trial_that_is_planned_has_the_same_map():
+    told = history_of(MEANS)
+    planned, over = (
+        borrow_history(told, "power", **k) for k in ({"planned": (50, 50)}, {"control": Arm(50, 1.2), "treated": Arm(50, 2.3)})
+    )
     assert planned.difference is planned.posterior is None
-    assert planned.map.type_one == pytest.approx(found.map.type_one)
+    assert planned.map.type_one == pytest.approx(over.map.type_one)
 
 
 def test_the_difference_of_rates_is_that_of_draws():
