@@ -1,5 +1,9 @@
 """The simulator against exact power, ordinary regression, and itself in other chunks."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -7,11 +11,13 @@ from scipy import stats
 import gemel.engine  # noqa: F401  sets the numerics
 from gemel.core.errors import ModelError
 from gemel.engine.keys import make_key
+from gemel.trials.design.boundary import boundary
 from gemel.trials.simulate import (
     Ancova,
     Design,
     DifferenceInMeans,
     DifferenceInProportions,
+    LinearModel,
     NormalWorld,
     Population,
     Trial,
@@ -109,3 +115,25 @@ def test_designs_share_their_patients():
 def test_what_cannot_be_a_design_is_refused(wrong):
     with pytest.raises(ModelError):
         Design(**{"control": 10, "treated": 10, "analyses": (DifferenceInMeans(),), "alpha": 0.05} | wrong)
+
+
+def test_what_is_written_in_jax_sets_its_flags_whoever_asks_first():
+    code = "from gemel.trials.simulate import NormalWorld; import jax; assert jax.config.jax_enable_x64; import os; assert os.environ['EQX_ON_ERROR'] == 'nan'"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k not in ("JAX_ENABLE_X64", "EQX_ON_ERROR")},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_world_in_jax_takes_a_plain_design_with_analyses_that_are():
+    for design, world in (
+        (Design(20, 20, (LinearModel(),)), NormalWorld()),
+        (Design(20, 20, (DifferenceInMeans(),), allocation="permuted"), NormalWorld()),
+        (Design(20, 20, (DifferenceInMeans(),), boundary=boundary([0.5, 1.0])), NormalWorld()),
+    ):
+        with pytest.raises(ModelError):
+            simulate(design, world, 100, key=make_key(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gemel.core.numerics import configure
 from gemel.trials.simulate.adaptive import Enrichment, Reestimation, ResponseAdaptive
 from gemel.trials.simulate.analyses.linear import LinearModel
 from gemel.trials.simulate.analyses.logrank import LogRank
@@ -79,5 +80,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _COMPILED:
+        configure()  # the flags of JAX, before it is read
         return getattr(import_module(f"gemel.trials.simulate.{_COMPILED[name]}.compiled"), name)
     raise AttributeError(f"module 'gemel.trials.simulate' has no attribute {name!r}")

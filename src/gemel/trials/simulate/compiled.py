@@ -70,7 +70,18 @@ def simulate_compiled(
     effect = float(world.effect)
     return {
         a.name: characteristics(
-            a.name, Readings(e.estimate, e.standard_error, e.low, e.high, e.p_value, np.full(len(e.estimate), np.nan)), effect, design.alpha
+            a.name,
+            Readings(
+                e.estimate,
+                e.standard_error,
+                e.low,
+                e.high,
+                e.p_value,
+                np.full(len(e.estimate), np.nan),
+                np.full(len(e.estimate), float(design.patients)),
+            ),
+            effect,
+            design.alpha,
         )
         for a, e in zip(design.analyses, whole, strict=True)
     }
