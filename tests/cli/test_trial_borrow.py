@@ -128,7 +128,7 @@ def test_one_file_says_all(gemel, files):
         (("--method", "map", "--history", "means.csv"), 2, "trial is not known"),
         (("--method", "map", "--history", "means.csv", "--control", "30,1"), 2, "needs --treated"),
         (("--method", "map", "--history", "means.csv", "--planned", "1.5,1"), 2, "such as 40,12"),
-        (("--method", "map", "--history", "means.csv", "--planned", "9,9", "--drift", "much"), 2, "such as 0,0.1,0.5"),
+        (("--method", "map", "--history", "means.csv", "--planned", "9,9", "--drift", "much"), 2, "is not a list of numbers"),
         (("--method", "map", "--history", "trial.csv", "--planned", "9,9"), 2, "neither of rates nor of means"),
         (("--method", "map", "--history", "nowhere.csv", "--planned", "9,9"), 4, "no such file"),
         (

@@ -37,8 +37,8 @@ class _Numbers(click.ParamType):
         if isinstance(value, tuple):
             return value
         try:
-            found = tuple(float(part) for part in str(value).split(","))
-        except ValueError:
+            found = tuple(float(part) for part in (value if isinstance(value, list) else str(value).split(",")))
+        except (TypeError, ValueError):
             self.fail(f"{value!r} is not a list of numbers such as 15,30,60", param, ctx)
         if not self.positive:
             return found

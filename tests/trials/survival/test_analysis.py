@@ -179,7 +179,9 @@ def test_exported_members():
 
 
 def test_slopes_that_were_estimated_may_be_paid_for():
-    data = made(columns(100) | {f"n{k}": np.random.default_rng(100 + k).normal(size=100).tolist() for k in range(4)}, "x", "n0", "n1", "n2", "n3")
+    data = made(
+        columns(100) | {f"n{k}": np.random.default_rng(100 + k).normal(size=100).tolist() for k in range(4)}, "x", "n0", "n1", "n2", "n3"
+    )
     plain, safe = (analyse_survival(data, SAID["logrank"], "logrank", small_sample=s) for s in (False, True))
     assert (safe.standard_error / plain.standard_error) ** 2 == pytest.approx(98 / 88)
     assert any("11% too small" in flag for flag in plain.status)

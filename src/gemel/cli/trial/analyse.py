@@ -11,6 +11,7 @@ import click
 from gemel.cli.options import AnyNumbers, FilePath, seed_option
 from gemel.cli.output import echo, number, print_json, print_table
 from gemel.cli.trial._code import plan_from, program
+from gemel.cli.trial._estimand import estimand_of
 from gemel.cli.trial._sealed import TRAIL, append_trail, file_hash
 from gemel.cli.trial._survival import TIMES, run_times, time_options
 from gemel.cli.trial._visits import run_visits, visit_options
@@ -109,7 +110,7 @@ def analyse(ctx: click.Context, **o: Any) -> None:
         o["outcome"] = o["time"]
     elif not o["outcome"]:
         raise click.UsageError(f"Missing option '--outcome'; times to an event are analysed by --method {', '.join(TIMES)}", ctx)
-    asked = _estimand(ctx.meta.get("estimand", {}), o)
+    asked = estimand_of(ctx.meta.get("estimand", {}), o)
     run = run_times if o["method"] in TIMES else run_visits if o["method"] in VISITS else run_patients
     results, told = run(asked, o)
     plan = plan_from(o, told)
@@ -193,28 +194,6 @@ def _bounds(given: Sequence[float] | None) -> tuple[float, float] | None:
     if len(given) != 2:
         raise click.UsageError(f"--bounds takes the lowest and the highest possible outcome, not {len(given)} numbers")
     return float(given[0]), float(given[1])
-
-
-def _estimand(told: dict[str, Any], o: dict[str, Any]) -> dict[str, Any]:
-    """Put the estimand together from the design file and the flags; empty when neither says for whom and what about events."""
-    asked = dict(told)
-    for name in ("population", "variable", "summary", "reference", "treatment"):
-        if o[name]:
-            asked[name] = o[name]
-    if o["events"]:
-        asked["intercurrent_events"] = [{"name": name, "strategy": strategy} for name, strategy in o["events"]]
-    if o["no_events"]:
-        asked["no_intercurrent_events"] = True
-    if not {"population", "intercurrent_events", "no_intercurrent_events"} & set(asked):
-        from gemel.core.errors import EvidenceError
-
-        raise EvidenceError(
-            "an analysis needs an estimand",
-            seen="none",
-            expected="a population, and each intercurrent event with its strategy (ICH E9(R1))",
-            fix="--population '...' --event 'rescue drug=treatment policy' (or --no-events), or a table [estimand] in --design",
-        )
-    return {"variable": o["outcome"]} | asked
 
 
 def _print_results(results: list[Result], told: dict[str, Any]) -> None:

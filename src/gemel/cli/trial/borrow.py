@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gemel.cli.options import FilePath, seed_option
+from gemel.cli.options import AnyNumbers, FilePath, seed_option
 from gemel.cli.output import atomic_write, echo, number, print_json, print_table
 from gemel.cli.trial._estimand import estimand_of
 from gemel.cli.trial.options import Names, Pair, designed, read_table, write_told
@@ -24,29 +24,14 @@ PRIORS = ("power", "normalised-power", "commensurate", "map", "robust-map")
 """Of study-level history."""
 
 
-class _Floats(click.ParamType):
-    """Numbers of any sign with commas in between."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """Return the numbers."""
-        try:
-            parts = value if isinstance(value, (tuple, list)) else str(value).split(",")
-            found = tuple(float(part) for part in parts)
-        except (TypeError, ValueError):
-            self.fail(f"{value!r} is not a list of numbers such as 0,0.1,0.5", param, ctx)
-        return found
-
-
-class _Arm(_Floats):
+class _Arm(click.ParamType):
     """Patients, and events or a mean."""
 
     name = "n,value"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         """Return the two numbers."""
-        found = super().convert(value, param, ctx)
+        found = AnyNumbers.convert(value, param, ctx)
         if len(found) != 2 or found[0] != round(found[0]):
             self.fail(f"{value!r} is not a whole number and a number, such as 40,12", param, ctx)
         return found
@@ -128,7 +113,7 @@ class _Arm(_Floats):
 @click.option(
     "--drift",
     "drifts",
-    type=_Floats(),
+    type=AnyNumbers,
     default="0,0.1,0.2,0.3,0.5",
     show_default=True,
     help="Of the map, standard deviations of one patient's outcome.",
