@@ -34,7 +34,14 @@ def main() -> None:
         if len(np.unique(t)) == len(t):
             fit = CoxPHFitter().fit(pd.DataFrame({"t": t, "d": d, "a": a}), "t", "d", fit_options={"precision": 1e-10})
             told[key]["cox"] = [float(fit.params_["a"]), float(fit.standard_errors_["a"])]
-    print(json.dumps({"version": lifelines.__version__, "seconds": seconds, "trials": told}))
+    from lifelines.datasets import load_rossi
+
+    rossi = load_rossi()
+    t, d, a = (rossi[c].to_numpy(float) for c in ("week", "arrest", "fin"))
+    test = logrank_test(t[a == 1], t[a == 0], d[a == 1], d[a == 0])
+    means = [float(restricted_mean_survival_time(KaplanMeierFitter().fit(t[a == k], d[a == k]), 52)) for k in (0, 1)]
+    real = {"columns": {c: rossi[c].tolist() for c in rossi.columns}, "chi_squared": float(test.test_statistic), "means": means}
+    print(json.dumps({"version": lifelines.__version__, "seconds": seconds, "trials": told, "rossi": real}))
 
 
 if __name__ == "__main__":
