@@ -187,12 +187,20 @@ def compare(
 @_plans
 @_at
 @click.option("--draws", type=click.IntRange(2, 100_000), default=512, show_default=True, help="How many draws.")
+@click.option("--record", type=FilePath, help="The person's record: what a reading was worth then counts all that reads it.")
 @seed_option
 @click.option("-o", "--output", type=FilePath, help="A .json file for the proposal.")
 @as_json
 @common
 def recommend(
-    twin_file: Path, plans: tuple[str, ...], at: tuple[float, ...] | None, draws: int, seed: int, output: Path | None, json_: bool
+    twin_file: Path,
+    plans: tuple[str, ...],
+    at: tuple[float, ...] | None,
+    draws: int,
+    record: Path | None,
+    seed: int,
+    output: Path | None,
+    json_: bool,
 ) -> int:
     """Choose for the twin in TWIN_FILE the best plan that keeps every limit, or abstain (exit code 3) and say why."""
     from gemel.cli.files import read_twin
@@ -208,8 +216,16 @@ def recommend(
     from gemel.engine.recommend import recommend as choose
 
     moments = twin.times(*(at or room.horizons))
+    known = None if record is None else people(record, person=twin.patient)[0][0]
     made = choose(
-        twin, named_plans(plans, twin, room), room.objective(), room.limits(), times=moments, n=draws, key=jax.random.key(seed)
+        twin,
+        named_plans(plans, twin, room),
+        room.objective(),
+        room.limits(),
+        times=moments,
+        n=draws,
+        key=jax.random.key(seed),
+        record=known,
     ).proposal()
     told = proposal_summary(made)
     if output is not None:

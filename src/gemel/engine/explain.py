@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 from scipy.special import logsumexp
 
+from gemel.core.record import PatientRecord
 from gemel.core.time import MINUTE, iso
 from gemel.engine.data import Dataset
 from gemel.engine.forecast import Comparison, compare
@@ -108,11 +109,13 @@ def influence(
 
 
 def _stream_influence(
-    twin: Twin, a: str, b: str, plans: dict[str, Any], times: np.ndarray, objective: Objective, n: int, key: PRNGKeyArray
-) -> list[dict[str, Any]]:
-    """Leave out each of the last readings in turn and run the stream again: exact, with the same noise."""
-    from gemel.engine.twin import _follow
+    twin: Twin, a: str, b: str, plans: dict[str, Any], times: np.ndarray, objective: Objective, n: int, key: PRNGKeyArray,
+    record: PatientRecord | None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Leave out each of the last readings in turn and run the stream again: exact, with the same noise.
 
+    With the record the learnt correction is asked again too, as if the reading had never been made; without it ``by`` says *stream only* where there is a correction.
+    """
     state, model = twin.stream, twin.model
     assert state is not None
     assert isinstance(model, AbstractStateModel)
@@ -125,16 +128,42 @@ def _stream_influence(
         earlier = [(slot, rows) for slot, rows in state.checkpoints if slot < k]
         if not earlier:
             continue
-        slot, rows = earlier[-1]
-        restart = replace(state, done=slot, rows=rows, checkpoints=tuple(earlier), surprise=state.surprise[: slot - state.first])
-        slots = replace_slots(state.seen, mask)
-        again = _follow(twin, restart, slots, state.done, twin.observed)
-        time = twin.epoch + round(k * model.slot * model.minutes * MINUTE)
+        again = _without(twin, int(k), mask, earlier[-1])
+        known = None if record is None else _never_read(twin, record, int(k))
+        if twin.correction is not None and twin.learnt is not None and known is not None:
+            again = replace(again, correction=model.correction(known, twin.now, twin.learnt))
         moved = baseline - _mean_gain(again, a, b, plans, times, objective, n, key)
-        found.append(
-            {"time": iso(time), "output": model.outputs[0].name, "value": float(np.asarray(state.seen.value)[k, 0]), "moved": float(moved)}
-        )
+        by = "stream only" if twin.correction is not None and known is None else "left out"
+        value = float(np.asarray(state.seen.value)[k, 0])
+        found.append({"time": iso(_moment(twin, int(k))), "output": model.outputs[0].name, "value": value, "moved": float(moved), "by": by})
     return sorted(found, key=lambda item: -abs(item["moved"]))
+
+
+def _moment(twin: Twin, slot: int) -> int:
+    assert isinstance(twin.model, AbstractStateModel)
+    return twin.epoch + round(slot * twin.model.slot * twin.model.minutes * MINUTE)
+
+
+def _without(twin: Twin, slot: int, mask: np.ndarray, checkpoint: tuple[int, np.ndarray]) -> Twin:
+    """Return the twin whose stream was run again from a checkpoint with this mask."""
+    from gemel.engine.twin import _follow
+
+    state = twin.stream
+    assert state is not None
+    start, rows = checkpoint
+    earlier = tuple((k, r) for k, r in state.checkpoints if k < slot)
+    restart = replace(state, done=start, rows=rows, checkpoints=earlier, surprise=state.surprise[: start - state.first])
+    return _follow(twin, restart, replace_slots(state.seen, mask), state.done, twin.observed)
+
+
+def _never_read(twin: Twin, record: PatientRecord, slot: int) -> PatientRecord | None:
+    """Return what was known at the twin's *now*, without the readings of the first output that fall into a slot; None where there are none of its code."""
+    known = record.as_of(twin.now)
+    half, code = (_moment(twin, 1) - _moment(twin, 0)) / 2, twin.model.outputs[0].code
+    kept = tuple(s.take(np.abs(s.time - _moment(twin, slot)) > half) if str(s.code) == code else s for s in known.series)
+    if sum(map(len, kept)) == sum(map(len, known.series)):
+        return None
+    return known.model_copy(update={"series": kept})
 
 
 def replace_slots(slots: Any, mask: np.ndarray) -> Any:
@@ -151,9 +180,13 @@ def _mean_gain(
 
 def explain(
     twin: Twin, comparison: Comparison, gain: Float[np.ndarray, " draw"], best: str, second: str, objective: Objective, *, key: PRNGKeyArray,
-    plans: dict[str, Any] | None = None,
+    plans: dict[str, Any] | None = None, record: PatientRecord | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Explain why ``best`` beats ``second``.
+
+    Parameters
+    ----------
+    record : the person's; with it the influence of a reading counts what the learnt correction made of it.
 
     Returns
     -------
@@ -171,7 +204,9 @@ def explain(
         names = (*model.prior.names, *state_names(model))
         told["parameters"], told["flip"] = carriers(rows[pick], names, gain)
         if plans is not None:
-            told["data"] = _stream_influence(twin, best, second, plans, comparison.forecasts[best].times, objective, min(n, 128), key)
+            told["data"] = _stream_influence(
+                twin, best, second, plans, comparison.forecasts[best].times, objective, min(n, 128), key, record
+            )
     else:
         z = np.asarray(twin.inference.posterior.draw(n, key=stream(key, "draws")))
         told["parameters"], told["flip"] = carriers(z, model.prior.names, gain)

@@ -14,6 +14,7 @@ from scipy.optimize import differential_evolution
 from gemel.core.advice import AbstentionReason, PlanScore, Proposal
 from gemel.core.errors import ModelError
 from gemel.core.lineage import Lineage
+from gemel.core.record import PatientRecord
 from gemel.engine.explain import explain
 from gemel.engine.forecast import Comparison, Forecast, compare
 from gemel.engine.keys import stream
@@ -162,7 +163,7 @@ def _search(
 
 def recommend(
     twin: Twin, plans: Mapping[str, Plan | None] | GridPlans | ContinuousPlans, objective: Objective, limits: tuple[Limit, ...] = (), *,
-    times: np.ndarray, n: int = 512, key: PRNGKeyArray, measuring_cost: float | None = None,
+    times: np.ndarray, n: int = 512, key: PRNGKeyArray, measuring_cost: float | None = None, record: PatientRecord | None = None,
 ) -> Choice | Abstained:  # fmt: skip
     """Choose the plan of highest expected utility among those that keep every limit, or abstain and say why.
 
@@ -176,6 +177,7 @@ def recommend(
     n : draws.
     measuring_cost : in units of utility; when the expected value of perfect information exceeds it and the plans cannot be told apart,
         the advice is to measure first.
+    record : the person's, for the explanation: what a reading was worth then counts what the learnt correction made of it.
 
     Notes
     -----
@@ -226,6 +228,7 @@ def recommend(
             objective,
             key=stream(key, "judge"),
             plans=named,
+            record=record,
         )
         needed = max(objective.threshold if len(feasible) == 2 else objective.threshold * 2 / len(feasible), 1.0 / len(feasible) + 0.05)
         ahead, behind = utilities[:, winner], utilities[:, second]

@@ -204,7 +204,9 @@ def live(
         if done.rows:
             events.append(_scored(said.lineage.id, done, alike, who, end))
     plans = room.plans(twin)
-    advice = recommend(twin, plans, room.objective(), room.limits(), times=room.times(twin), n=DRAWS, key=stream(key, "advise"))
+    advice = recommend(
+        twin, plans, room.objective(), room.limits(), times=room.times(twin), n=DRAWS, key=stream(key, "advise"), record=record
+    )
     proposal = advice.proposal()
     name = proposal.lineage.id
     values = {"plans": float(len(proposal.ranking)), "abstained": float(proposal.choice is None)}

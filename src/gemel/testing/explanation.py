@@ -66,10 +66,10 @@ class _Question:
         found = compare(twin, {n: self.plans[n] for n in self.pair}, self.times, n=DRAWS, key=self.subject.key("judge"))
         return found, np.asarray(self.objective.utility(found.forecasts[a])) - np.asarray(self.objective.utility(found.forecasts[b]))
 
-    def explained(self, twin: Twin) -> Mapping[str, Any]:
+    def explained(self, twin: Twin, record: PatientRecord | None = None) -> Mapping[str, Any]:
         """Return the explanation of the two plans."""
         comparison, gain = self.ask(twin)
-        return explain(twin, comparison, gain, *self.pair, self.objective, key=self.subject.key("judge"), plans=self.plans)
+        return explain(twin, comparison, gain, *self.pair, self.objective, key=self.subject.key("judge"), plans=self.plans, record=record)
 
 
 def _believing(twin: Twin, sd: np.ndarray, key: jax.Array, moved: np.ndarray | float = 0.0) -> Twin:
@@ -139,7 +139,7 @@ def _plant_datum(subject: Subject, question: _Question) -> str:
         exact = float(gain.mean() - base) if is_stream else _left_out(subject, question, record, moved, float(gain.mean()))
         tried.append((exact, moved, planted, gain))
     exact, one, planted, gain = max(tried, key=lambda item: abs(item[0]))
-    named = question.explained(planted).get("data", [])
+    named = question.explained(planted, _moved_by(record, one, float(one.value[0]), now)).get("data", [])
     require(named, "the explanation names no data")
     first = named[0]
     is_planted = abs(to_ns(first["time"]) - int(one.time[0])) <= _grid(subject)

@@ -120,7 +120,14 @@ def _run(
         plans = here.plans(at_meal)
         comparison = compare(at_meal, plans, at_meal.times(*range(15, 121, 15)), n=512, key=jax.random.key(seed + 2))
         outcome = recommend(
-            at_meal, plans, here.objective(), here.limits(), times=at_meal.times(*range(15, 121, 15)), n=512, key=jax.random.key(seed + 2)
+            at_meal,
+            plans,
+            here.objective(),
+            here.limits(),
+            times=at_meal.times(*range(15, 121, 15)),
+            n=512,
+            key=jax.random.key(seed + 2),
+            record=announced,
         )
         say(f"before the meal of {iso(moment)}: {outcome.sentence}")
     proposal = None if outcome is None else outcome.proposal()
