@@ -76,7 +76,7 @@ def minimised(
 ) -> Int[np.ndarray, "trial patient"]:
     """Return arms by minimisation of the marginal imbalance over factors, 1:1.
 
-    Each patient is given, with ``probability``, the arm under which the weighted sum over his levels of |treated - control| is smaller; at a tie a coin.
+    Each patient is given, with ``probability``, the arm under which the weighted sum over his levels of the absolute difference between the arms is smaller; at a tie a coin.
 
     Parameters
     ----------
