@@ -89,6 +89,8 @@ def structure(definition: dict[str, Any], types: dict[str, Any]) -> None:
             kinds = [path]
         else:
             kinds = [type_of(entry) for entry in element["type"]]
+        if path == "Resource.id":
+            kinds = ["id"]  # the definitions of 4.0.1 say string here and id in the text; R5 says id in both
         row: list[Any] = [element["min"], -1 if element["max"] == "*" else int(element["max"]), kinds]
         rules = [] if path in holds else [rule for rule in constraints(element, url) if rule[0] != "ele-1"]  # ele-1 stands at Element
         bound = binding(element)
