@@ -57,6 +57,17 @@ def test_a_design_file_says_the_same(gemel, table, tmp_path):
     assert (tmp_path / "vp/_manifest.json").exists()
 
 
+def test_a_prior_for_the_live_twin(gemel, table, tmp_path):
+    ran = gemel(*CALL, "--history", table, *SCALES, "--save-prior", "controls.json", "--prior-of", "adas")
+    assert ran.code == 0, ran.err
+    assert "80 control patients" in ran.out
+    level, slope, _ = json.loads((tmp_path / "controls.json").read_text())["mean"]
+    assert level == pytest.approx(24, abs=3)  # SD of 7 over 80 patients
+    assert slope == pytest.approx(0.0156 * 365.25, abs=2.0)
+    ran = gemel(*CALL, "--history", table, *SCALES, "--save-prior", "controls.json", "--prior-of", "mmse")
+    assert "no such variable" in ran.err
+
+
 def test_a_target_population(gemel, table, tmp_path):
     (tmp_path / "target.toml").write_text("[mean]\nage = 76\n[share]\ncarrier = 0.7\n")
     told = gemel(

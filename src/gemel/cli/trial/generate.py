@@ -70,6 +70,8 @@ class _Scale(click.ParamType):
 @click.option("--where", type=Pair(), multiple=True, help="Keep rows of the history whose column equals a value: ARM=Placebo.")
 @click.option("--method", type=click.Choice(METHODS), default="copula", show_default=True, help="Of the generator.")
 @click.option("--save", type=FilePath, help="A file for the calibrated generator: numbers under a hash, no pickle.")
+@click.option("--save-prior", type=FilePath, help="A file for the prior of the twin virtual-control, learnt from the history.")
+@click.option("--prior-of", metavar="COL", default="adas", show_default=True, help="The variable of that prior.")
 @click.option("--studies", type=Names(), default=("virtual",), show_default="virtual", help="Names of the virtual studies, with commas.")
 @click.option("--target-population", type=FilePath, help="TOML with [mean] and [share]: whom the virtual patients shall be like.")
 @click.option("--executor", default="serial", show_default=True, help="serial, processes:2, dask:2, dask:tcp://host:8786 or ray.")
@@ -102,11 +104,13 @@ def generate(**o: Any) -> None:
 
         atomic_write(o["save"], to_bytes(generator))
         told["saved"] = str(o["save"])
+    if o["save_prior"]:
+        told |= _prior(o, history)
     if o["records"] or o["out"]:
         if not (o["records"] and o["out"]):
             raise DataError("records need a folder", seen="one of --records and --out", expected="both")
         told |= _drawn(o, generator, history)
-    elif not o["save"]:
+    elif not (o["save"] or o["save_prior"]):
         raise DataError("nothing is asked for", expected="--records N --out DIR, --save FILE, --plan N or --verify")
     write_told(o["output"], told)
     return print_json(told) if o["json_"] else _print(o, told)
@@ -135,6 +139,19 @@ def _generator(o: dict[str, Any]) -> tuple[Any, Panel | None]:
     use_engine()
     with Bar() as bar:
         return calibrate_state_space(panel, seed=o["seed"], progress=bar), panel
+
+
+def _prior(o: dict[str, Any], history: Panel | None) -> dict[str, Any]:
+    import json
+
+    from gemel.core.errors import DataError
+    from gemel.trials.generate.prior import control_prior
+
+    if history is None:
+        raise DataError("a prior is learnt from real patients", seen="--save-prior without --history", expected="--history CSV")
+    found = control_prior(history, o["prior_of"])
+    atomic_write(o["save_prior"], (json.dumps(found, indent=1) + "\n").encode())
+    return {"prior": found | {"file": str(o["save_prior"])}}
 
 
 def _scale(name: str, parts: tuple[str, ...]) -> Variable:
@@ -281,6 +298,8 @@ def _print(o: dict[str, Any], told: dict[str, Any]) -> None:
             right=tuple(range(7)),
         )  # fmt: skip
         echo(f"content {made['sha256']}")
+    if "prior" in told:
+        echo(f"prior of virtual-control in {told['prior']['file']}: {told['prior']['about']['source']}")
     if "saved" in told:
         echo(f"generator in {told['saved']}")
     echo("synthetic is not anonymous")
