@@ -34,6 +34,7 @@ OPTION = re.compile(r"(?<!no-emit-)\b(" + "|".join(OPTIONS) + r")\b")
 EXEMPT = {
     "tools/check_words.py": "the list itself",
     "tests/docs/test_words.py": "shows that the words are found",
+    "src/gemel/interop/fhir/schema/r4.json": "codes of HL7, such as the statuses of an order, not ours",
 }
 
 
