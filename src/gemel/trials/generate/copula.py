@@ -19,7 +19,7 @@ from gemel.trials.generate.gaussian import Gaussian
 from gemel.trials.generate.marginal import EDGE, Marginal, marginal
 from gemel.trials.generate.panel import Kind, Panel, Variable
 
-__all__ = ["Copula", "calibrate_copula"]
+__all__ = ["Copula", "between", "calibrate_copula"]
 
 SWEEPS, WARM = 70, 40
 """Sweeps of the sampler, and how many of them come before the correlation is averaged."""
@@ -121,11 +121,11 @@ def _column(panel: Panel, place: tuple[int, int]) -> np.ndarray:
 
 
 def _start(low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return _between(np.zeros_like(low), np.ones(low.shape[1]), low, high, rng)
+    return between(np.zeros_like(low), np.ones(low.shape[1]), low, high, rng)
 
 
-def _between(mean: np.ndarray, sd: np.ndarray | float, low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Normal draws between limits, by the quantile function, in the tail that is nearer."""
+def between(mean: np.ndarray, sd: np.ndarray | float, low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return normal draws between limits, by the quantile function in the nearer tail; the limit itself where both are one."""
     a, b = (low - mean) / sd, (high - mean) / sd
     flip = a > 0
     a, b = np.where(flip, -b, a), np.where(flip, -a, b)
@@ -152,7 +152,7 @@ def _sweep(state: np.ndarray, low: np.ndarray, high: np.ndarray, correlation: np
     for j in stepped:
         rows = (low[:, j] < high[:, j]) & ~free[:, j]
         mean = state[rows, j] - state[rows] @ precision[:, j] / precision[j, j]
-        state[rows, j] = _between(mean, precision[j, j] ** -0.5, low[rows, j], high[rows, j], rng)
+        state[rows, j] = between(mean, precision[j, j] ** -0.5, low[rows, j], high[rows, j], rng)
 
 
 def _correlation(state: np.ndarray, intensity: float) -> np.ndarray:
