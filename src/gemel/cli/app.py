@@ -38,6 +38,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Data": {
         "import": ("data:import_", "Read a file, zip or folder and say everything that was done to it."),
+        "readiness": ("readiness:readiness", "Say which twins an export can feed, and what is missing."),
         "export": ("records:export", "Write a record in another format."),
         "data": ("data:data", "List, fetch and verify public data sets."),
     },
