@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 TWINS = HERE.parent / "src" / "gemel" / "twins"
 MOST_MAPS = 30_000
 """Memory maps of this process at which compiled programs are let go between two files of tests: half of Linux's usual limit."""
-MUST_RUN = ("data", "browser")
+MUST_RUN = ("data", "browser", "postgres")
 """What CI has: a skip there is a hole in the net, not a courtesy."""
 
 

@@ -89,6 +89,7 @@ def test_what_is_told_of_a_parameter_is_beside_the_prior_that_was_used(gemel, co
 
 def test_new_facts_of_one_change_the_prior_of_the_others(gemel, cohort, tmp_path):
     mine = shutil.copy(cohort, tmp_path / "mine.sqlite")
+    shutil.copy(f"{cohort}.key", tmp_path / "mine.sqlite.key")
     gemel("calibrate", "toy-linear", mine, "--hierarchical", "-o", "out")
     with Store(mine) as store:
         old = store.record(store.patients()[0])

@@ -52,6 +52,7 @@ def test_everybody_is_calibrated_and_forecast_in_one_command(gemel, people, tmp_
 
 def test_who_has_new_facts_is_calibrated_again(gemel, people, tmp_path):
     mine = shutil.copy(people, tmp_path / "mine.sqlite")
+    shutil.copy(f"{people}.key", tmp_path / "mine.sqlite.key")
     gemel("calibrate", "toy-growth", mine, "-o", "out")
     with Store(mine) as store:
         old = store.record("simulated-00000001")
@@ -66,6 +67,7 @@ def test_who_has_new_facts_is_calibrated_again(gemel, people, tmp_path):
 
 def test_one_bad_person_does_not_stop_the_rest(gemel, people, tmp_path):
     mine = shutil.copy(people, tmp_path / "mine.sqlite")
+    shutil.copy(f"{people}.key", tmp_path / "mine.sqlite.key")
     with Store(mine) as store:
         record = store.record("simulated-00000000")
         wrong = record.series[0].model_copy(update={"unit": "mg", "source": "wrong"})

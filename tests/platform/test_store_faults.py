@@ -70,11 +70,11 @@ def test_a_locked_store_says_so(tmp_path):
     path = tmp_path / "a.sqlite"
     with Store(path) as store, Store(path, busy_ms=50) as other:
         store.append("p1", [piece(0)], recorded=0)
-        store._connection.execute("BEGIN IMMEDIATE")
+        store._database.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match=r"locked.*wait"):
             other.append("p1", [piece(1)], recorded=0)
         assert len(other.record("p1").series[0]) == 40  # reading goes on
-        store._connection.execute("ROLLBACK")
+        store._database.execute("ROLLBACK")
         assert other.append("p1", [piece(1)], recorded=0) == 40
 
 
@@ -117,7 +117,7 @@ def test_another_programs_database_is_refused(tmp_path):
 def test_a_newer_schema_is_refused_with_what_to_do(tmp_path):
     path = tmp_path / "a.sqlite"
     with Store(path) as store:
-        store._connection.execute("UPDATE alembic_version SET version_num = '0999'")
+        store._database.execute("UPDATE alembic_version SET version_num = '0999'")
     with pytest.raises(StoreError, match=r"newer gemel.*0999.*upgrade gemel"):
         Store(path)
 
@@ -128,8 +128,8 @@ def test_damage_is_found(tmp_path):
         for i in range(60):
             store.append("p1", [piece(i)], recorded=i)
         store.put("twin", "p1", "toy", os.urandom(20_000), recorded=1, meta={})
-        block = store._connection.execute("SELECT block FROM series_chunk ORDER BY rowid DESC LIMIT 1").fetchone()[0]
-        blob = store._connection.execute("SELECT body FROM twin_version").fetchone()[0]
+        block = store._database.execute("SELECT block FROM series_chunk ORDER BY rowid DESC LIMIT 1").fetchone()[0]
+        blob = store._database.execute("SELECT body FROM twin_version").fetchone()[0]
     raw = bytearray(path.read_bytes())
     for part in (block[20:40], blob[200:260]):
         at = raw.find(part)

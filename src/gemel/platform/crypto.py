@@ -23,7 +23,20 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from gemel.core.errors import StoreError
 
-__all__ = ["KEY_BYTES", "MOST_SEALS", "OVERHEAD", "DataKey", "Secret", "blind", "derive", "new_key", "place", "unwrap_key", "wrap_key"]
+__all__ = [
+    "KEY_BYTES",
+    "MOST_SEALS",
+    "OVERHEAD",
+    "DataKey",
+    "Secret",
+    "blind",
+    "derive",
+    "new_key",
+    "number_of",
+    "place",
+    "unwrap_key",
+    "wrap_key",
+]
 
 KEY_BYTES = 32
 MOST_SEALS = 2**32

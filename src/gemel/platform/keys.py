@@ -85,8 +85,13 @@ def make_master(path: Path) -> FileMaster:
         When something is there already: a key is never overwritten.
     """
     key = new_key()
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as sink:
+            sink.write(f"{_FIRST}{key.reveal().hex()}\n")
+            sink.flush()
+            os.fsync(sink.fileno())
+        os.link(temporary, path)  # it is there whole, or another process was first
     except FileExistsError as error:
         raise StoreError("a key is never overwritten", seen=path.name, fix="name another file") from error
     except OSError as error:
@@ -95,10 +100,8 @@ def make_master(path: Path) -> FileMaster:
             seen=f"{path.name}: {error.strerror}",
             fix="check that the folder exists and may be written to",
         ) from error
-    with os.fdopen(handle, "w", encoding="ascii") as sink:
-        sink.write(f"{_FIRST}{key.reveal().hex()}\n")
-        sink.flush()
-        os.fsync(sink.fileno())
+    finally:
+        temporary.unlink(missing_ok=True)
     return FileMaster(key)
 
 

@@ -1,9 +1,10 @@
-"""The embedded store: append-only facts, twins and advice in one SQLite file. Unsealed: see :class:`Store`."""
+"""The store: append-only facts, twins and advice, sealed, in one SQLite file or a PostgreSQL database: see :class:`Store`."""
 
 from gemel.platform.store.check import StoreCheck
+from gemel.platform.store.inbox import Message
 from gemel.platform.store.jobs import Job
 from gemel.platform.store.migrate import HEAD, REVISIONS, migrate
-from gemel.platform.store.sqlite import Event, Store
+from gemel.platform.store.store import Event, Store
 from gemel.platform.store.versions import Version
 
-__all__ = ["HEAD", "REVISIONS", "Event", "Job", "Store", "StoreCheck", "Version", "migrate"]
+__all__ = ["HEAD", "REVISIONS", "Event", "Job", "Message", "Store", "StoreCheck", "Version", "migrate"]

@@ -1,16 +1,18 @@
-"""Whether a store is sound: pages, references, gaps, blocks and hashes."""
+"""Whether a store is sound: pages, references, gaps, keys, and every sealed value in its place."""
 
 from __future__ import annotations
 
-import hashlib
-import sqlite3
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from gemel.core.errors import StoreError
+from gemel.core.errors import GemelError, StoreError
 from gemel.core.lineage import digest
 from gemel.platform.store import chunks, facts
-from gemel.platform.store.versions import KINDS
+from gemel.platform.store.base import Database
+from gemel.platform.store.facts import TABLES as FACTS
+from gemel.platform.store.sealing import DEPLOYMENT, Sealing
+from gemel.platform.store.versions import KINDS, content_of
 
 __all__ = ["StoreCheck", "find_problems"]
 
@@ -33,21 +35,86 @@ def _trouble(what: str, is_sound: Callable[[], bool]) -> list[str]:
         return [] if is_sound() else [f"{what}: not what was stored"]
     except StoreError as error:
         return [f"{what}: {error.what}"]
+    except (GemelError, ValueError) as error:
+        return [f"{what}: {type(error).__name__}"]
 
 
-def find_problems(connection: sqlite3.Connection) -> tuple[str, ...]:
+def _rows(database: Database, table: str, columns: str) -> Iterator[tuple]:
+    """Yield rows patient by patient, so that not all are held at once."""
+    for (pid,) in database.execute("SELECT pid FROM patient ORDER BY number").fetchall():
+        for row in database.execute(f"SELECT {columns} FROM {table} WHERE pid = ?", (pid,)).fetchall():
+            yield pid, *row
+
+
+def find_problems(database: Database, sealing: Sealing) -> tuple[str, ...]:
     """Look at everything in an open store; return what is wrong, one sentence each."""
-    found = [f"pages: {row[0]}" for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
-    found += [f"reference: row {row[1]} of {row[0]} points nowhere in {row[2]}" for row in connection.execute("PRAGMA foreign_key_check")]
-    first, last, n = connection.execute("SELECT coalesce(min(seq), 1), coalesce(max(seq), 0), count(*) FROM event").fetchone()
+    found = database.faults()
+    first, last, n = database.execute("SELECT coalesce(min(seq), 1), coalesce(max(seq), 0), count(*) FROM event").fetchone()
     if first != 1 or last != n:
         found.append(f"events: {n} of them, numbered {first} to {last}")
-    for sid, day, rev, n, block in connection.execute("SELECT sid, day, rev, n, block FROM series_chunk"):
-        found += _trouble(f"series_chunk {sid}/{day}/{rev}", lambda b=block, k=n: len(chunks.decode(b)["time"]) == k)
-    for table in ("exposure", "finding", "document", "geometry"):
-        for key, body in connection.execute(f"SELECT digest, body FROM {table}"):
-            found += _trouble(f"{table} {key[:12]}", lambda t=table, b=body, k=key: digest(facts.decode(t, b)) == k)
+    found += _keys(database)
+    for pid, token, name in _rows(database, "patient", "token, name"):
+        if token is not None:
+            found += _trouble(
+                f"patient {pid}", lambda p=pid, t=token, b=name: sealing.token("patient", sealing.open("patient", p, p, 0, b)) == t
+            )
+    for pid, rev, body in _rows(database, "demographics", "rev, body"):
+        found += _trouble(f"demographics {pid}/{rev}", lambda p=pid, r=rev, b=body: bool(sealing.open("demographics", p, r, 0, b)))
+    for pid, sid, token, head in _rows(database, "series", "sid, token, head"):
+        found += _trouble(
+            f"series {sid}", lambda p=pid, s=sid, t=token, h=head: _series_token(sealing, p, sealing.open("series", p, s, 0, h)) == t
+        )
+        for day, rev, count, block in database.execute("SELECT day, rev, n, block FROM series_chunk WHERE sid = ?", (sid,)).fetchall():
+            found += _trouble(
+                f"series_chunk {sid}/{day}/{rev}",
+                lambda p=pid, a=f"{sid}/{day}", r=rev, b=block, k=count: (
+                    len(chunks.decode(sealing.open("series_chunk", p, a, r, b))["time"]) == k
+                ),
+            )
+    for table in FACTS:
+        for pid, token, body in _rows(database, table, "token, body"):
+            found += _trouble(
+                f"{table} {token[:12]}",
+                lambda t=table, p=pid, k=token, b=body: sealing.own(p, t, digest(facts.decode(t, sealing.open(t, p, k, 0, b)))) == k,
+            )
     for table in KINDS.values():
-        for key, sha, body in connection.execute(f"SELECT id, sha256, body FROM {table}"):
-            found += _trouble(f"{table} {key}", lambda b=body, s=sha: hashlib.sha256(b).hexdigest() == s)
+        for pid, key, content, head, body in _rows(database, table, "id, content, head, body"):
+            found += _trouble(
+                f"{table} {key}",
+                lambda t=table, p=pid, k=key, c=content, h=head, b=body: (
+                    bool(sealing.open(t, p, k, "head", h)) and content_of(sealing, p, sealing.open(t, p, k, "body", b)) == c
+                ),
+            )
+    for table in ("decision", "outcome"):
+        for pid, key, body in _rows(database, table, "id, body"):
+            found += _trouble(f"{table} {key}", lambda t=table, p=pid, k=key, b=body: bool(sealing.open(t, p, k, 0, b)))
+    for key, subject, told, body in database.execute("SELECT seq, subject, told, body FROM inbox ORDER BY seq").fetchall():
+        found += _trouble(
+            f"inbox {key}",
+            lambda s=subject, t=told, b=body: (
+                bool(sealing.open("inbox", s, s, "told", t)) | (sealing.open("inbox", s, s, "body", b) is not None)
+            ),
+        )
     return tuple(found)
+
+
+def _series_token(sealing: Sealing, pid: str, head: bytes) -> str:
+    code, _, unit, source = json.loads(head)
+    return sealing.own(pid, "series", json.dumps([code, unit, source]))
+
+
+def _keys(database: Database) -> list[str]:
+    """Every patient has a key, unless erased; every key has somebody."""
+    lacking = database.execute(
+        "SELECT pid FROM patient WHERE pid NOT IN (SELECT subject FROM key_wrap) AND pid NOT IN (SELECT pid FROM erasure) ORDER BY number"
+    ).fetchall()
+    undead = database.execute("SELECT pid FROM erasure WHERE pid IN (SELECT subject FROM key_wrap) ORDER BY pid").fetchall()
+    orphans = database.execute(
+        "SELECT subject FROM key_wrap WHERE subject <> ? AND subject NOT IN (SELECT pid FROM patient) AND subject NOT IN (SELECT subject FROM inbox)"
+        " ORDER BY subject",
+        (DEPLOYMENT,),
+    ).fetchall()
+    masters = database.execute("SELECT count(DISTINCT kek) FROM key_wrap").fetchone()[0]
+    found = [f"patient {pid}: has no key" for (pid,) in lacking] + [f"patient {pid}: erased, and still has a key" for (pid,) in undead]
+    found += [f"key of {subject}: belongs to nobody" for (subject,) in orphans]
+    return found + ([f"keys: wrapped by {masters} master keys"] if masters > 1 else [])

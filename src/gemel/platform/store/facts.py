@@ -13,7 +13,10 @@ from gemel.core.errors import DataError, StoreError
 from gemel.core.geometry import Geometry, Surface, Tree, Volume
 from gemel.core.record import Document, Exposure, Fact, Finding
 
-__all__ = ["decode", "encode"]
+__all__ = ["TABLES", "decode", "encode"]
+
+TABLES = ("exposure", "finding", "document", "geometry")
+"""Tables of single facts; series lie in chunks."""
 
 _KINDS: dict[str, type[Exposure] | type[Finding] | type[Document]] = {"exposure": Exposure, "finding": Finding, "document": Document}
 _SHAPES: dict[str, type[Geometry]] = {"Volume": Volume, "Surface": Surface, "Tree": Tree}
@@ -49,7 +52,7 @@ def encode(fact: Fact) -> bytes:
     )
 
 
-def decode(kind: str, body: bytes) -> Fact:
+def decode(kind: str, body: bytes) -> Exposure | Finding | Document | Geometry:
     """Return the fact that :func:`encode` was given.
 
     Parameters

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
+import json
 from dataclasses import dataclass
 
 from gemel.core.errors import StoreError
-from gemel.core.lineage import digest
+from gemel.platform.store.base import Database
+from gemel.platform.store.sealing import DEPLOYMENT, Sealing
 
 __all__ = ["Job", "claim", "enqueue", "finish", "give_back"]
 
@@ -24,56 +25,71 @@ class Job:
     attempts: int
 
 
-def enqueue(connection: sqlite3.Connection, kind: str, key: str, body: str, now: int) -> tuple[str, bool]:
+def enqueue(database: Database, sealing: Sealing, kind: str, key: str, body: str, now: int, pid: str | None) -> tuple[str, bool]:
     """Ask for a piece of work; asked twice by the same key it is one. Return its id and whether it is new."""
-    found = digest(["job", kind, key])[:24]
-    inserted = connection.execute(
-        "INSERT OR IGNORE INTO job (id, kind, key, body, created_ns, state, worker, lease_ns, attempts, result)"
-        " VALUES (?, ?, ?, ?, ?, 'waiting', '', 0, 0, '')",
-        (found, kind, key, body, now),
+    token = sealing.token("job", json.dumps([kind, key]))
+    found = token[:24]
+    known = database.execute("SELECT id FROM job WHERE kind = ? AND token = ?", (kind, token)).fetchone()
+    if known:
+        return known[0], False
+    sealed = sealing.seal("job", pid or DEPLOYMENT, found, 0, json.dumps([key, body]).encode())
+    inserted = database.execute(
+        "INSERT INTO job (id, kind, token, pid, body, created_ns, state, worker, lease_ns, attempts, result)"
+        " VALUES (?, ?, ?, ?, ?, ?, 'waiting', '', 0, 0, NULL) ON CONFLICT DO NOTHING",
+        (found, kind, token, pid, sealed, now),
     )
     return found, inserted.rowcount == 1
 
 
-def claim(connection: sqlite3.Connection, kind: str, worker: str, now: int, lease: int) -> Job | None:
+def claim(database: Database, sealing: Sealing, kind: str, worker: str, now: int, lease: int) -> Job | None:
     """Lease the oldest piece of work that waits, or whose lease has run out; after five tries it is dead."""
-    connection.execute(
-        "UPDATE job SET state = 'dead' WHERE kind = ? AND state = 'leased' AND lease_ns < ? AND attempts >= ?", (kind, now, MOST_ATTEMPTS)
-    )
-    row = connection.execute(
-        "SELECT id, kind, key, body, attempts FROM job WHERE kind = ? AND (state = 'waiting' OR (state = 'leased' AND lease_ns < ?))"
-        " ORDER BY created_ns, id LIMIT 1",
+    skip = "" if database.dialect == "sqlite" else " FOR UPDATE SKIP LOCKED"
+    over = database.execute(
+        f"SELECT id FROM job WHERE kind = ? AND state = 'leased' AND lease_ns < ? AND attempts >= ?{skip}", (kind, now, MOST_ATTEMPTS)
+    ).fetchall()
+    for (found,) in over:
+        database.execute("UPDATE job SET state = 'dead' WHERE id = ?", (found,))
+    row = database.execute(
+        "SELECT id, kind, pid, body, attempts FROM job WHERE kind = ? AND (state = 'waiting' OR (state = 'leased' AND lease_ns < ?))"
+        f" ORDER BY created_ns, id LIMIT 1{skip}",
         (kind, now),
     ).fetchone()
     if row is None:
         return None
-    connection.execute(
+    database.execute(
         "UPDATE job SET state = 'leased', worker = ?, lease_ns = ?, attempts = attempts + 1 WHERE id = ?", (worker, now + lease, row[0])
     )
-    return Job(row[0], row[1], row[2], row[3], row[4] + 1)
+    key, body = json.loads(sealing.open("job", row[2] or DEPLOYMENT, row[0], 0, row[3]))
+    return Job(row[0], row[1], key, body, row[4] + 1)
 
 
-def _held(connection: sqlite3.Connection, job: str, worker: str) -> None:
-    row = connection.execute("SELECT state, worker FROM job WHERE id = ?", (job,)).fetchone()
+def _held(database: Database, job: str, worker: str) -> str | None:
+    lock = "" if database.dialect == "sqlite" else " FOR UPDATE"
+    row = database.execute(f"SELECT state, worker, pid FROM job WHERE id = ?{lock}", (job,)).fetchone()
     if row is None or row[1] != worker or row[0] != "leased":
         raise StoreError(
             "the lease of this job is lost",
-            seen=row,
+            seen=None if row is None else tuple(row[:2]),
             expected=f"leased to {worker}",
             fix="drop the result: another worker has taken the job up",
         )
+    return row[2]
 
 
-def finish(connection: sqlite3.Connection, job: str, worker: str, result: str) -> None:
+def _told(sealing: Sealing, pid: str | None, job: str, text: str) -> bytes | None:
+    return sealing.seal("job", pid or DEPLOYMENT, job, "result", text.encode()) if text else None
+
+
+def finish(database: Database, sealing: Sealing, job: str, worker: str, result: str) -> None:
     """Mark a leased job as done."""
-    _held(connection, job, worker)
-    connection.execute("UPDATE job SET state = 'done', result = ? WHERE id = ?", (result, job))
+    pid = _held(database, job, worker)
+    database.execute("UPDATE job SET state = 'done', result = ? WHERE id = ?", (_told(sealing, pid, job, result), job))
 
 
-def give_back(connection: sqlite3.Connection, job: str, worker: str, reason: str) -> None:
+def give_back(database: Database, sealing: Sealing, job: str, worker: str, reason: str) -> None:
     """Return a leased job to the queue, with the reason; after five tries it is dead."""
-    _held(connection, job, worker)
-    connection.execute(
+    pid = _held(database, job, worker)
+    database.execute(
         "UPDATE job SET state = CASE WHEN attempts >= ? THEN 'dead' ELSE 'waiting' END, worker = '', result = ? WHERE id = ?",
-        (MOST_ATTEMPTS, reason, job),
+        (MOST_ATTEMPTS, _told(sealing, pid, job, reason), job),
     )

@@ -1,4 +1,4 @@
-"""The tables of the store, as SQLAlchemy Core knows them. Migrations make them; a test holds the two together."""
+"""The tables of the store, as SQLAlchemy Core knows them, for SQLite and PostgreSQL. Migrations make them; a test holds the two together."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ FACTS = ("exposure", "finding", "document", "geometry")
 VERSIONED = ("twin_version", "forecast", "proposal")
 """Tables of named blobs of which every version is kept."""
 
-APPEND_ONLY = ("patient", "demographics", "event", "series", "series_chunk", *FACTS, *VERSIONED, "decision", "outcome")
-"""Tables in which triggers forbid UPDATE and DELETE."""
+APPEND_ONLY = ("patient", "demographics", "event", "series", "series_chunk", *FACTS, *VERSIONED, "decision", "outcome", "erasure")
+"""Tables in which triggers forbid UPDATE and DELETE, but for rows of a patient who stands in ``erasure``."""
 
 metadata = sa.MetaData()
+_Integer = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def _table(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
@@ -27,17 +28,26 @@ def _text(name: str, *rest: sa.schema.SchemaItem, nullable: bool = False, **sett
 
 
 def _integer(name: str, *rest: sa.schema.SchemaItem, nullable: bool = False, **settings: bool) -> sa.Column[int]:
-    return sa.Column(name, sa.Integer, *rest, nullable=nullable, **settings)
+    return sa.Column(name, _Integer, *rest, nullable=nullable, autoincrement=False, **settings)
 
 
-def _bytes(name: str) -> sa.Column[bytes]:
-    return sa.Column(name, sa.LargeBinary, nullable=False)
+def _bytes(name: str, nullable: bool = False) -> sa.Column[bytes]:
+    return sa.Column(name, sa.LargeBinary, nullable=nullable)
 
 
-patient = _table("patient", _text("pid", primary_key=True), _text("name", unique=True), _integer("recorded_ns"))
+patient = _table(
+    "patient",
+    _text("pid", primary_key=True),
+    _text("token", nullable=True),
+    _bytes("name", nullable=True),
+    _integer("number"),
+    _integer("recorded_ns"),
+    sa.UniqueConstraint("token", name="uq_patient_token"),
+    sa.UniqueConstraint("number", name="uq_patient_number"),
+)
 event = _table(
     "event",
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    _integer("seq", primary_key=True),
     _text("kind"),
     _text("pid", sa.ForeignKey("patient.pid")),
     _text("ref"),
@@ -49,18 +59,16 @@ demographics = _table(
     _integer("rev", primary_key=True),
     _integer("seq", sa.ForeignKey("event.seq")),
     _integer("recorded_ns"),
-    _text("body"),
+    _bytes("body"),
 )
 series = _table(
     "series",
-    sa.Column("sid", sa.Integer, primary_key=True, autoincrement=False),
+    _integer("sid", primary_key=True),
     _text("pid", sa.ForeignKey("patient.pid")),
-    _text("code"),
-    _text("display"),
-    _text("unit"),
-    _text("source"),
+    _text("token"),
+    _bytes("head"),
     _integer("seq", sa.ForeignKey("event.seq")),
-    sa.UniqueConstraint("pid", "code", "unit", "source", name="uq_series_place"),
+    sa.UniqueConstraint("pid", "token", name="uq_series_token"),
 )
 series_chunk = _table(
     "series_chunk",
@@ -76,12 +84,9 @@ for _name in FACTS:
     _table(
         _name,
         _text("pid", sa.ForeignKey("patient.pid"), primary_key=True),
-        _text("digest", primary_key=True),
+        _text("token", primary_key=True),
         _integer("seq", sa.ForeignKey("event.seq")),
         _integer("place"),
-        _text("key"),
-        _integer("time_ns"),
-        _integer("recorded_ns"),
         _bytes("body"),
     )
 
@@ -90,7 +95,7 @@ for _name in VERSIONED:
         _name,
         _text("id", primary_key=True),
         _text("pid", sa.ForeignKey("patient.pid")),
-        _text("name"),
+        _text("token"),
         _integer("version"),
         _integer("recorded_ns"),
         _integer("upto_event"),
@@ -101,10 +106,10 @@ for _name in VERSIONED:
         _integer("seed", nullable=True),
         _text("inputs", nullable=True),
         _text("status", nullable=True),
-        _text("meta"),
-        _text("sha256"),
+        _bytes("head"),
+        _text("content"),
         _bytes("body"),
-        sa.UniqueConstraint("pid", "name", "version", name=f"uq_{_name}_version"),
+        sa.UniqueConstraint("pid", "token", "version", name=f"uq_{_name}_token"),
     )
 
 decision = _table(
@@ -112,35 +117,60 @@ decision = _table(
     _text("id", primary_key=True),
     _text("pid", sa.ForeignKey("patient.pid")),
     _text("proposal", sa.ForeignKey("proposal.id")),
+    _text("content"),
     _integer("time_ns"),
     _integer("recorded_ns"),
-    _text("who"),
-    _text("answer"),
-    _text("plan"),
-    _text("reason"),
+    _bytes("body"),
+    sa.UniqueConstraint("pid", "content", name="uq_decision_content"),
 )
 outcome = _table(
     "outcome",
     _text("id", primary_key=True),
     _text("pid", sa.ForeignKey("patient.pid")),
     _text("decision", sa.ForeignKey("decision.id")),
+    _text("content"),
     _integer("time_ns"),
     _integer("recorded_ns"),
-    _text("body"),
-    _text("note"),
+    _bytes("body"),
+    sa.UniqueConstraint("pid", "content", name="uq_outcome_content"),
 )
 job = _table(
     "job",
     _text("id", primary_key=True),
     _text("kind"),
-    _text("key"),
-    _text("body"),
+    _text("token"),
+    _text("pid", nullable=True),
+    _bytes("body"),
     _integer("created_ns"),
     _text("state"),
     _text("worker"),
     _integer("lease_ns"),
     _integer("attempts"),
-    _text("result"),
-    sa.UniqueConstraint("kind", "key", name="uq_job_key"),
+    _bytes("result", nullable=True),
+    sa.UniqueConstraint("kind", "token", name="uq_job_token"),
 )
 checkpoint = _table("checkpoint", _text("consumer", primary_key=True), _integer("seq"))
+source = _table("source", _text("name", primary_key=True), _text("place"), _integer("recorded_ns"))
+inbox = _table(
+    "inbox",
+    _integer("seq", primary_key=True),
+    _text("subject"),
+    _text("source"),
+    _text("content"),
+    _integer("received_ns"),
+    _text("state"),
+    _integer("attempts"),
+    _bytes("told"),
+    _bytes("body"),
+    sa.UniqueConstraint("subject", name="uq_inbox_subject"),
+    sa.UniqueConstraint("content", name="uq_inbox_content"),
+)
+inbox_patient = _table(
+    "inbox_patient",
+    _integer("seq", sa.ForeignKey("inbox.seq"), primary_key=True),
+    _text("pid", sa.ForeignKey("patient.pid"), primary_key=True),
+)
+key_wrap = _table(
+    "key_wrap", _text("subject", primary_key=True), _integer("number", primary_key=True), _text("kek"), _bytes("wrapped"), _integer("seals")
+)
+erasure = _table("erasure", _text("pid", primary_key=True), _integer("recorded_ns"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +11,10 @@ from typing import Any
 from gemel.core.advice import Decision, Outcome
 from gemel.core.errors import StoreError
 from gemel.core.lineage import digest
+from gemel.platform.store.base import Database
+from gemel.platform.store.sealing import Sealing
 
-__all__ = ["KINDS", "Version", "insert_decision", "insert_outcome", "insert_version", "list_versions", "table_of"]
+__all__ = ["KINDS", "Version", "find_body", "insert_decision", "insert_outcome", "insert_version", "list_versions", "table_of"]
 
 KINDS = {"twin": "twin_version", "forecast": "forecast", "proposal": "proposal"}
 """What ``put`` takes, and the table it goes to."""
@@ -42,16 +43,21 @@ def table_of(kind: str) -> str:
     return KINDS[kind]
 
 
+def content_of(sealing: Sealing, pid: str, body: bytes) -> str:
+    """Return the patient's own token of a blob's content."""
+    return sealing.own(pid, "content", hashlib.sha256(body).hexdigest())
+
+
 def insert_version(
-    connection: sqlite3.Connection, kind: str, pid: str, name: str, body: bytes, recorded: int, meta: Mapping[str, Any], upto: int
+    database: Database, sealing: Sealing, kind: str, pid: str, name: str, body: bytes, recorded: int, meta: Mapping[str, Any], upto: int
 ) -> tuple[str, bool]:
     """Add a version inside an open transaction; the newest one put again stays one. Return its id and whether it is new."""
     table = table_of(kind)
-    sha = hashlib.sha256(body).hexdigest()
-    last = connection.execute(
-        f"SELECT id, version, sha256, recorded_ns FROM {table} WHERE pid = ? AND name = ? ORDER BY version DESC LIMIT 1", (pid, name)
+    token, content = sealing.own(pid, table, name), content_of(sealing, pid, body)
+    last = database.execute(
+        f"SELECT id, version, content, recorded_ns FROM {table} WHERE pid = ? AND token = ? ORDER BY version DESC LIMIT 1", (pid, token)
     ).fetchone()
-    if last and last[2] == sha:
+    if last and last[2] == content:
         return last[0], False
     if last and recorded < last[3]:
         raise StoreError(
@@ -61,70 +67,94 @@ def insert_version(
             fix="versions are only added at the end",
         )
     version = last[1] + 1 if last else 1
-    found = digest([kind, pid, name, version, sha])[:24]
+    found = sealing.own(pid, "id", json.dumps([kind, name, version, content]))[:24]
     known = [meta.get(column) for column in _COLUMNS]
-    connection.execute(
-        f"INSERT INTO {table} (id, pid, name, version, recorded_ns, upto_event, {', '.join(_COLUMNS)}, meta, sha256, body)"
+    if known[5] is not None:
+        known[5] = sealing.own(pid, "inputs", str(known[5]))
+    head = json.dumps([name, json.loads(json.dumps(dict(meta), sort_keys=True, default=str))]).encode()
+    database.execute(
+        f"INSERT INTO {table} (id, pid, token, version, recorded_ns, upto_event, {', '.join(_COLUMNS)}, head, content, body)"
         f" VALUES ({', '.join('?' * (9 + len(_COLUMNS)))})",
-        (found, pid, name, version, recorded, upto, *known, json.dumps(dict(meta), sort_keys=True, default=str), sha, body),
-    )
+        (found, pid, token, version, recorded, upto, *known, sealing.seal(table, pid, found, "head", head), content,
+         sealing.seal(table, pid, found, "body", body)),
+    )  # fmt: skip
     return found, True
 
 
-def list_versions(connection: sqlite3.Connection, kind: str, pid: str, patient: str, name: str | None) -> list[Version]:
+def find_body(database: Database, sealing: Sealing, kind: str, pid: str, name: str, as_of: int | None) -> bytes:
+    """Return the newest version of a blob known at a time."""
+    table = table_of(kind)
+    row = database.execute(
+        f"SELECT id, body, content FROM {table} WHERE pid = ? AND token = ? AND recorded_ns <= ? ORDER BY version DESC LIMIT 1",
+        (pid, sealing.own(pid, table, name), 2**62 if as_of is None else as_of),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"the store has no such {kind}", seen=name, fix="versions() lists them")
+    body = sealing.open(table, pid, row[0], "body", row[1])
+    if content_of(sealing, pid, body) != row[2]:
+        raise StoreError(f"a stored {kind} is damaged", seen=name, fix="restore the last backup")
+    return body
+
+
+def list_versions(database: Database, sealing: Sealing, kind: str, pid: str, patient: str, name: str | None) -> list[Version]:
     """Return all versions of a patient's blobs, oldest first."""
-    where, values = ("", ()) if name is None else (" AND name = ?", (name,))
-    rows = connection.execute(
-        f"SELECT id, name, version, recorded_ns, upto_event, meta FROM {table_of(kind)} WHERE pid = ?{where}"
-        " ORDER BY recorded_ns, name, version",
-        (pid, *values),
-    )
-    return [Version(i, patient, kind, n, v, r, u, json.loads(m)) for i, n, v, r, u, m in rows]
+    table = table_of(kind)
+    where, values = ("", ()) if name is None else (" AND token = ?", (sealing.own(pid, table, name),))
+    rows = database.execute(f"SELECT id, version, recorded_ns, upto_event, head FROM {table} WHERE pid = ?{where}", (pid, *values))
+    found = []
+    for key, version, recorded, upto, head in rows:
+        title, meta = json.loads(sealing.open(table, pid, key, "head", head))
+        found.append(Version(key, patient, kind, title, version, recorded, upto, meta))
+    return sorted(found, key=lambda v: (v.recorded, v.name, v.version))
 
 
-def _insert_once(connection: sqlite3.Connection, table: str, row: dict[str, Any]) -> bool:
-    if connection.execute(f"SELECT 1 FROM {table} WHERE id = ?", (row["id"],)).fetchone():
-        return False
-    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
-    return True
+def _insert_once(database: Database, table: str, pid: str, content: str, row: dict[str, Any]) -> tuple[str, bool]:
+    known = database.execute(f"SELECT id FROM {table} WHERE pid = ? AND content = ?", (pid, content)).fetchone()
+    if known:
+        return known[0], False
+    database.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+    return row["id"], True
 
 
-def _owner(connection: sqlite3.Connection, table: str, what: str, key: str) -> str:
-    row = connection.execute(f"SELECT pid FROM {table} WHERE id = ?", (key,)).fetchone()
+def _owner(database: Database, table: str, what: str, key: str) -> str:
+    row = database.execute(f"SELECT pid FROM {table} WHERE id = ?", (key,)).fetchone()
     if row is None:
         raise StoreError(f"no such {what} in the store", seen=key, expected=f"the id of a {what} that was put", fix=f"put the {what} first")
     return row[0]
 
 
-def insert_decision(connection: sqlite3.Connection, decision: Decision) -> tuple[str, str, bool]:
+def insert_decision(database: Database, sealing: Sealing, decision: Decision) -> tuple[str, str, bool]:
     """Add what a person answered to a proposal; return id, patient and whether it is new."""
-    pid = _owner(connection, "proposal", "proposal", decision.proposal)
-    found = digest(["decision", decision])[:24]
+    pid = _owner(database, "proposal", "proposal", decision.proposal)
+    content = sealing.own(pid, "decision", digest(decision))
+    found = content[:24]
+    body = json.dumps([decision.who, decision.answer, decision.plan, decision.reason]).encode()
     row = {
         "id": found,
         "pid": pid,
         "proposal": decision.proposal,
+        "content": content,
         "time_ns": decision.time,
         "recorded_ns": decision.recorded,
-        "who": decision.who,
-        "answer": decision.answer,
-        "plan": decision.plan,
-        "reason": decision.reason,
+        "body": sealing.seal("decision", pid, found, 0, body),
     }
-    return found, pid, _insert_once(connection, "decision", row)
+    key, new = _insert_once(database, "decision", pid, content, row)
+    return key, pid, new
 
 
-def insert_outcome(connection: sqlite3.Connection, outcome: Outcome) -> tuple[str, str, bool]:
+def insert_outcome(database: Database, sealing: Sealing, outcome: Outcome) -> tuple[str, str, bool]:
     """Add what came of a decision; return id, patient and whether it is new."""
-    pid = _owner(connection, "decision", "decision", outcome.decision)
-    found = digest(["outcome", outcome])[:24]
+    pid = _owner(database, "decision", "decision", outcome.decision)
+    content = sealing.own(pid, "outcome", digest(outcome))
+    found = content[:24]
     row = {
         "id": found,
         "pid": pid,
         "decision": outcome.decision,
+        "content": content,
         "time_ns": outcome.time,
         "recorded_ns": outcome.recorded,
-        "body": json.dumps(outcome.values, sort_keys=True),
-        "note": outcome.note,
+        "body": sealing.seal("outcome", pid, found, 0, json.dumps([dict(outcome.values), outcome.note]).encode()),
     }
-    return found, pid, _insert_once(connection, "outcome", row)
+    key, new = _insert_once(database, "outcome", pid, content, row)
+    return key, pid, new

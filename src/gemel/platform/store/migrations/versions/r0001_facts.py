@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from gemel.platform.store.migrations.guard import drop_guard, guard, make_guard
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -12,7 +14,6 @@ depends_on = None
 
 _FACTS = ("exposure", "finding", "document", "geometry")
 _TABLES = ("patient", "event", "demographics", "series", "series_chunk", *_FACTS)
-_APPLICATION = 0x47454D4C
 
 
 def _text(name: str) -> sa.Column[str]:
@@ -20,7 +21,7 @@ def _text(name: str) -> sa.Column[str]:
 
 
 def _integer(name: str) -> sa.Column[int]:
-    return sa.Column(name, sa.Integer, nullable=False)
+    return sa.Column(name, sa.BigInteger().with_variant(sa.Integer, "sqlite"), autoincrement=False, nullable=False)
 
 
 def _bytes(name: str) -> sa.Column[bytes]:
@@ -106,15 +107,13 @@ def upgrade() -> None:
             sa.ForeignKeyConstraint(["seq"], ["event.seq"]),
             sqlite_strict=True,
         )
+    make_guard()
     for name in _TABLES:
-        for verb in ("UPDATE", "DELETE"):
-            op.execute(
-                f"CREATE TRIGGER {name}_no_{verb.lower()} BEFORE {verb} ON {name} BEGIN SELECT RAISE(ABORT, 'append only: {name}'); END"
-            )
-    op.execute(f"PRAGMA application_id = {_APPLICATION}")
+        guard(name)
 
 
 def downgrade() -> None:
     """Drop everything."""
     for name in reversed(_TABLES):
         op.drop_table(name)
+    drop_guard()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from gemel.platform.store.migrations.guard import guard
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -19,7 +21,7 @@ def _text(name: str, nullable: bool = False) -> sa.Column[str]:
 
 
 def _integer(name: str, nullable: bool = False) -> sa.Column[int]:
-    return sa.Column(name, sa.Integer, nullable=nullable)
+    return sa.Column(name, sa.BigInteger().with_variant(sa.Integer, "sqlite"), autoincrement=False, nullable=nullable)
 
 
 def upgrade() -> None:
@@ -96,10 +98,7 @@ def upgrade() -> None:
     )
     op.create_table("checkpoint", _text("consumer"), _integer("seq"), sa.PrimaryKeyConstraint("consumer"), sqlite_strict=True)
     for name in _KEPT:
-        for verb in ("UPDATE", "DELETE"):
-            op.execute(
-                f"CREATE TRIGGER {name}_no_{verb.lower()} BEFORE {verb} ON {name} BEGIN SELECT RAISE(ABORT, 'append only: {name}'); END"
-            )
+        guard(name)
 
 
 def downgrade() -> None:

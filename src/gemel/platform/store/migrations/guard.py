@@ -1,0 +1,69 @@
+"""Triggers that refuse to change what stands, in the words of each database."""
+
+from __future__ import annotations
+
+from alembic import op
+
+__all__ = ["drop_guard", "guard", "guard_erasable", "make_guard"]
+
+APPLICATION = 0x47454D4C
+
+
+def _is_sqlite() -> bool:
+    return op.get_bind().dialect.name == "sqlite"
+
+
+def make_guard() -> None:
+    """Mark the database as a store's."""
+    if _is_sqlite():
+        op.execute(f"PRAGMA application_id = {APPLICATION}")
+        return
+    op.execute(
+        "CREATE FUNCTION gemel_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'append only: %', TG_TABLE_NAME; END $$"
+    )
+
+
+def drop_guard() -> None:
+    """Take the mark away."""
+    if not _is_sqlite():
+        op.execute("DROP FUNCTION IF EXISTS gemel_append_only() CASCADE")
+        op.execute("DROP FUNCTION IF EXISTS gemel_erased_only() CASCADE")
+        op.execute("DROP FUNCTION IF EXISTS gemel_erased_chunks_only() CASCADE")
+
+
+def guard(name: str, verbs: tuple[str, ...] = ("UPDATE", "DELETE")) -> None:
+    """Refuse every change of a table."""
+    for verb in verbs:
+        title = f"{name}_no_{verb.lower()}"
+        if _is_sqlite():
+            op.execute(f"CREATE TRIGGER {title} BEFORE {verb} ON {name} BEGIN SELECT RAISE(ABORT, 'append only: {name}'); END")
+        else:
+            op.execute(f"CREATE TRIGGER {title} BEFORE {verb} ON {name} FOR EACH ROW EXECUTE FUNCTION gemel_append_only()")
+    if not _is_sqlite():
+        op.execute(f"CREATE TRIGGER {name}_no_truncate BEFORE TRUNCATE ON {name} FOR EACH STATEMENT EXECUTE FUNCTION gemel_append_only()")
+
+
+_ERASED = {
+    "gemel_erased_only": "EXISTS (SELECT 1 FROM erasure WHERE erasure.pid = OLD.pid)",
+    "gemel_erased_chunks_only": "EXISTS (SELECT 1 FROM series JOIN erasure ON erasure.pid = series.pid WHERE series.sid = OLD.sid)",
+}
+
+
+def guard_erasable(name: str) -> None:
+    """Refuse every change of a table, but for rows of a patient who stands in ``erasure``."""
+    function = "gemel_erased_chunks_only" if name == "series_chunk" else "gemel_erased_only"
+    if not _is_sqlite():
+        op.execute(
+            f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {_ERASED[function]} THEN"
+            " IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END IF; RAISE EXCEPTION 'append only: %', TG_TABLE_NAME; END $$"
+        )
+    for verb in ("UPDATE", "DELETE"):
+        title = f"{name}_no_{verb.lower()}"
+        if _is_sqlite():
+            op.execute(
+                f"CREATE TRIGGER {title} BEFORE {verb} ON {name} WHEN NOT {_ERASED[function]} BEGIN SELECT RAISE(ABORT, 'append only: {name}'); END"
+            )
+        else:
+            op.execute(f"CREATE TRIGGER {title} BEFORE {verb} ON {name} FOR EACH ROW EXECUTE FUNCTION {function}()")
+    if not _is_sqlite():
+        op.execute(f"CREATE TRIGGER {name}_no_truncate BEFORE TRUNCATE ON {name} FOR EACH STATEMENT EXECUTE FUNCTION gemel_append_only()")
