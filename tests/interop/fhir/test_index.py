@@ -13,7 +13,7 @@ from gemel.core.errors import DataError
 from gemel.interop.fhir import schema
 from gemel.interop.fhir.codec import Element, decode
 from gemel.interop.fhir.fhirpath import Node, evaluate, root
-from gemel.interop.fhir.index import DateValue, QuantityValue, ReferenceValue, StringValue, TokenValue, UriValue, search_values
+from gemel.interop.fhir.index import DateValue, NumberValue, QuantityValue, ReferenceValue, StringValue, TokenValue, UriValue, search_values
 from gemel.interop.fhir.search_values import FIRST, LAST, MAKERS, date_range, normalised, parsed_reference
 
 SECOND = 10**9
@@ -151,15 +151,18 @@ def test_the_walk_finds_what_fhirpath_finds():
                 make = MAKERS[one.type].get(item.type)
                 wanted += [] if make is None else make(item.value, None)
             got = [value for parameter, value in values if parameter == code]
-            same = [(one._replace(system=None) if isinstance(one, TokenValue) else one) for one in got]
-            plain = [(one._replace(system=None) if isinstance(one, TokenValue) else one) for one in wanted]
-            plain = [one for one in plain if not (isinstance(one, ReferenceValue) and one.type is None and str(one.url).startswith("#"))]
-            same = [
-                one for one in same if not (isinstance(one, ReferenceValue) and one.type is None and str(one.url).startswith("#"))
-            ]  # contained
-            assert set(same) == set(plain), (name, code)  # FHIRPath names each once
+            assert set(map(_bare, got)) - {None} == set(map(_bare, wanted)) - {None}, (name, code)
             compared += len(got)
     assert compared > 5000
+
+
+def _bare(value):
+    """What FHIRPath can tell apart: it knows no implied system, no digits of a number, and of a contained resource its type."""
+    if isinstance(value, TokenValue):
+        return value._replace(system=None)
+    if isinstance(value, (QuantityValue, NumberValue)):
+        return value._replace(low=0, high=0)
+    return None if isinstance(value, ReferenceValue) and str(value.url).startswith("#") else value
 
 
 def _typed(reference, _):

@@ -195,7 +195,7 @@ class _Parser:
         while True:
             if self.token.kind == ".":
                 self.i += 1
-                right = self.invocation()
+                right = self.invocation(after_dot=True)
                 tree = Dot(tree, right, self.deep(tree, right))
             elif self.token.kind == "[":
                 self.i += 1
@@ -252,12 +252,17 @@ class _Parser:
             return Quantity(Decimal(text), CALENDAR[token.text], calendar=True)
         return value
 
-    def invocation(self) -> Member | Call | Special:
+    def invocation(self, after_dot: bool = False) -> Member | Call | Special:
         token = self.token
         if token.kind in ("$this", "$index", "$total"):
             self.i += 1
             return Special(token.kind)
-        if token.kind not in ("name", "quoted") or (token.kind == "name" and token.text in _WORDS and token.text not in _ALSO_NAMES):
+        if token.kind not in ("name", "quoted") or (
+            token.kind == "name"
+            and token.text in _WORDS
+            and token.text not in _ALSO_NAMES
+            and not after_dot  # text.div: no operator can stand there
+        ):
             raise self.error("a name, a literal or a bracket")
         self.i += 1
         if self.token.kind != "(":
