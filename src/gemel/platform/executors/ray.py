@@ -59,12 +59,17 @@ class Ray:
 
 
 def _finished(ray: Any, task: Callable[[Any], Any], items: list[Any], workers: int) -> Iterator[tuple[int, Any]]:
-    remote = ray.remote(num_cpus=1, max_retries=RETRIES)(task)
+    remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_call)
     waiting, under_way = iter(enumerate(items)), {}
     while True:
         while len(under_way) < 2 * workers and (following := next(waiting, None)) is not None:
-            under_way[remote.remote(following[1])] = following[0]
+            under_way[remote.remote(task, following[1])] = following[0]
         if not under_way:
             return
         for done in ray.wait(list(under_way), num_returns=1)[0]:
             yield under_way.pop(done), ray.get(done)
+
+
+def _call(task: Callable[[Any], Any], item: Any) -> Any:
+    """Run a task: Ray takes functions written in Python only."""
+    return task(item)
