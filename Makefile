@@ -21,7 +21,7 @@ demo: $(STAMP)/run ## the loop of a twin on one person, start to end, in one pag
 	$(BIN)/gemel demo
 
 test: $(STAMP)/dev ## every test that this machine can run, with seconds and compiled programs per room
-	$(BIN)/pytest
+	$(BIN)/python tools/run_tests.py
 
 quick: $(STAMP)/dev ## the tests that take less than five seconds each
 	$(BIN)/pytest -m "not slow"
