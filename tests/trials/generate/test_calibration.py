@@ -9,7 +9,14 @@ from scipy import stats
 from _virtual import controls, normal_panel
 from gemel.core.errors import DataError, EvidenceError
 from gemel.trials.generate import calibrate_copula, constrained
-from gemel.trials.generate.calibration import area_under_curve, assess_calibration, classifier_area, energy_scores, trained_ratio
+from gemel.trials.generate.calibration import (
+    area_under_curve,
+    assess_calibration,
+    classifier_area,
+    energy_scores,
+    leave_one_study_out,
+    trained_ratio,
+)
 from gemel.trials.generate.privacy import assess_privacy, closest, membership_area
 
 COVARIANCE = np.array([[1.0, 0.8, 0.6], [0.8, 1.3, 0.9], [0.6, 0.9, 1.6]])
@@ -127,3 +134,16 @@ def test_the_copula_on_patients_it_never_saw():
     assert found.classifier < 0.62
     assert found.ratio > 0.9
     assert set(found.by_visit[0.5]) == {90.0, 180.0, 360.0}
+
+
+def test_a_study_is_left_out_as_a_whole():
+    from dataclasses import replace
+
+    panel = replace(controls(60), study=np.arange(60) % 3, studies=("a", "b", "c"))
+    found = list(leave_one_study_out(panel))
+    assert [name for name, _, _ in found] == ["a", "b", "c"]
+    for _, train, held in found:
+        assert (train.n, held.n) == (40, 20)
+        assert not set(train.subjects) & set(held.subjects)
+    with pytest.raises(EvidenceError, match="one study"):
+        next(leave_one_study_out(controls(30)))

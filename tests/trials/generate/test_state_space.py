@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,8 @@ from _virtual import controls, normal_panel
 from gemel.core.errors import DataError, EvidenceError, InferenceError
 from gemel.trials.generate import calibrate_state_space, constrained, from_bytes, to_bytes, violations
 from gemel.trials.generate.joint import dynamics_of, initial, log_likelihood, start_of
-from gemel.trials.generate.state_space import rows_of
+from gemel.trials.generate.marginal import marginal
+from gemel.trials.generate.state_space import StateSpace, rows_of
 from gemel.trials.generate.state_space_calibration import check_settled
 
 TIMES = jnp.array([0.0, 0.4, 1.0])
@@ -67,8 +70,6 @@ def test_the_likelihood_is_the_dense_one_and_missing_is_dropping():
 
 def test_readings_say_what_a_panel_says():
     panel = controls(200, dropout=0.3, missing=0.2)
-    from gemel.trials.generate.marginal import marginal
-
     marginals = [marginal(panel.variables[j], panel.values[:, :, j].reshape(-1)) for j in (2, 3, 4)]
     low, high, mask = rows_of(panel, (2, 3, 4), marginals)
     known = ~np.isnan(panel.values[:, :, 2:])
@@ -82,6 +83,41 @@ def test_readings_say_what_a_panel_says():
     assert np.isposinf(high[at, panel.last[at], 3]).all()
     assert not mask[at, panel.last[at] + 1].any()
     assert not mask[:, 3, 3].any()  # leaving after the last visit is not seen
+
+
+def built(**changes):
+    """A state space of one variable with parameters made by hand."""
+    panel = normal_panel(400, np.eye(4) * 0.5 + 0.5)
+    p = initial(0, jnp.eye(1) * 0.5, jnp.array([0.5]), 2, key=jax.random.key(0))
+    p = {k: np.asarray(v)[None] for k, v in (p | {k: jnp.asarray(v) for k, v in changes.items()}).items()}
+    law = marginal(panel.variables[0], panel.values[:, :, 0].reshape(-1))
+    return StateSpace(panel.variables, panel.times, "d", None, (law,), p, 1.5, 400, "by hand", (0.0,), True, "death")
+
+
+def test_leaving_and_the_event_have_their_hazards():
+    """Hazards that do not depend on the levels: the share left after each visit is a product of normal probabilities."""
+    drawn = built(hazard=np.array([[-1.2, 0.0], [-0.8, 0.0]])).draw(20000, rng=np.random.default_rng(0))
+    leave, die = stats.norm.cdf(-1.2), stats.norm.cdf(-0.8)
+    np.testing.assert_allclose(
+        [np.mean(drawn.last > t) for t in range(3)], (1 - leave) ** np.arange(1, 4), atol=0.015
+    )  # four standard errors
+    np.testing.assert_allclose([np.mean(drawn.event > t) for t in range(4)], (1 - die) ** np.arange(4), atol=0.015)
+    whole = constrained(drawn)
+    assert not any(violations(whole).values())
+    assert ((whole.event <= whole.last) | (whole.event == 4)).all()
+
+
+def test_an_event_shares_the_levels():
+    """The worse have it earlier, and knowing that somebody is free of it lowers what is thought of the level."""
+    generator = built(hazard=np.array([[-9.0, 0.0], [-0.5, 0.0]]), hazard_levels=np.array([[0.0], [1.5]]))
+    drawn = generator.draw(5000, rng=np.random.default_rng(0))
+    first = drawn.values[:, 0, 0]
+    assert first[drawn.event == 1].mean() > first[drawn.event == 4].mean() + 0.5
+    some = constrained(drawn).take(np.arange(100))
+    unknown = replace(some, values=np.full_like(some.values, np.nan), event=np.full(100, 4), last=np.full(100, 3))
+    free, _ = generator.forecast(unknown, 3, "y", 3)
+    nothing, _ = generator.forecast(unknown, 0, "y", 3)
+    assert (free < nothing - 0.2).all()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ about the population (classifier, training) are of new patients.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "classifier_area",
     "energy_scores",
     "gapped",
+    "leave_one_study_out",
     "trained_ratio",
 ]
 
@@ -175,6 +177,20 @@ def energy_scores(
     half = len(draws) // 2
     between = np.sqrt(np.square(there[:half] - there[half : 2 * half]).sum(axis=2)).mean(axis=0)
     return first - between / 2
+
+
+def leave_one_study_out(panel: Panel) -> Iterator[tuple[str, Panel, Panel]]:
+    """Yield each study's name, the patients of all others, and its own: what a generator is worth in a trial that it has not seen.
+
+    Raises
+    ------
+    EvidenceError
+        When there is one study only.
+    """
+    if len(panel.studies) < 2:
+        raise EvidenceError("one study cannot be left out", seen=panel.studies, expected="two studies or more", fix="name the study column")
+    for i, name in enumerate(panel.studies):
+        yield name, panel.take(panel.study != i), panel.take(panel.study == i)
 
 
 def assess_calibration(
