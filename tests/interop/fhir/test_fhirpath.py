@@ -145,7 +145,7 @@ def test_what_cannot_be_read_is_named(expression):
     ("expression", "what"),
     [
         ("name.single()", "more than one"), ("nothing()", "no such function"), ("name.where()", "arguments"), ("1 + 'a'", "cannot be added"),
-        ("'a' < 1", "no order"), ("%unknown", "no such variable"), ("name.memberOf('x')", "not supported"), ("now()", "no clock"),
+        ("'a' < 1", "no order"), ("%unknown", "no such variable"), ("name.memberOf('x')", "not supported"), ("now()", "no clock"), ("name.ofType({})", "missing"), ("name.first().is(1)", "needs text"),
         ("conformsTo('http://x')", "profiles"), ("iif('a', 1, 2)", "truth value"), ("'a'.encode('rot13')", "no such encoding"), ("name.length()", "more than one"),
         ("name.first().length()", "needs text"), ("-'a'", "needs a number"), ("@2014-01-01 + 1 'mo'", "cannot be moved"), ("@9999-12-31 + 1 day", "outside the calendar"),
         ("defineVariable('a', 1).defineVariable('a', 2)", "already"), ("1.round(-1)", "digits"), ("('a' | 'b') & 'c'", "more than one"),

@@ -117,7 +117,7 @@ _LEVELS: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 _WORDS = ("implies", "or", "xor", "and", "in", "contains", "is", "as", "div", "mod")
 _ALSO_NAMES = ("as", "contains", "in", "is")  # the grammar lets these be identifiers
-_TYPED = ("is", "as", "ofType")
+_TYPED = ("is", "as", "ofType", "getReferenceKey")
 
 
 class _Parser:

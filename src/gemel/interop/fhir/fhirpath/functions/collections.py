@@ -200,14 +200,23 @@ def _descendants(ctx: Context, focus: Items) -> Items:
     return out
 
 
+def _type_name(name: Items) -> str:
+    found = text(name, "a type")
+    if found is None:
+        raise failed("the name of a type is missing", "{}", "a type such as Quantity")
+    return found
+
+
 def _of_type(ctx: Context, focus: Items, name: Items) -> Items:  # noqa: ARG001
-    return [item for item in focus if has_type(item, name[0])]
+    wanted = _type_name(name)
+    return [item for item in focus if has_type(item, wanted)]
 
 
 def _is(ctx: Context, focus: Items, name: Items) -> Items:  # noqa: ARG001
+    wanted = _type_name(name)
     if len(focus) > 1:
         raise failed("is(): more than one item", len(focus), "one item")
-    return [has_type(item, name[0]) for item in focus]
+    return [has_type(item, wanted) for item in focus]
 
 
 def _coalesce(ctx: Context, focus: Items, *choices: Closure) -> Items:  # noqa: ARG001

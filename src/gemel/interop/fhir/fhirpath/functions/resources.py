@@ -100,7 +100,7 @@ def _resource_key(ctx: Context, focus: Items) -> Items:  # noqa: ARG001
 
 
 def _get_reference_key(ctx: Context, focus: Items, wanted: Items | None = None) -> Items:  # noqa: ARG001
-    type_ = None if wanted is None else str(wanted[0]).removeprefix("FHIR.")
+    type_ = None if wanted is None else (text(wanted, "getReferenceKey()") or "").removeprefix("FHIR.")
     found = []
     for item in focus:
         reference = item.value.get("reference") if isinstance(item, Node) and isinstance(item.value, dict) else None
