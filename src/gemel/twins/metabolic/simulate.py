@@ -147,7 +147,8 @@ def simulate_person(
     context = m.slot_context(observed, 1, slots.count - 1)
     inputs = slots.window(1, slots.count, lags=m.lags).inputs[: slots.count - 1 + m.lags]
     glucose = np.asarray(_run(m, z, jnp.asarray(inputs), context, stream(key, "noise")))
-    reading = np.clip(glucose + fixed("sensor_sd") * rng.normal(size=len(glucose)), fixed("sensor_low"), fixed("sensor_high"))
+    noise = np.asarray(m.noise_sd(glucose)) * rng.normal(size=len(glucose))
+    reading = np.clip(glucose + noise, fixed("sensor_low"), fixed("sensor_high"))
     censored = np.where(reading <= fixed("sensor_low"), BELOW, np.where(reading >= fixed("sensor_high"), ABOVE, EXACT))
     time = START + (1 + np.arange(len(reading))) * 5 * MINUTE
     cgm = Series(code=observe.CGM[0], unit="mg/dL", time=time, value=reading, censored=censored, source="simulated")

@@ -121,7 +121,7 @@ def simulate_person(key: PRNGKeyArray, *, days: float = DAYS) -> tuple[PatientRe
     context = model.slot_context(model.observe(person, now, epoch=START), 1, slots.count - 1)
     glucose = np.asarray(_run(model, z, jnp.asarray(slots.inputs[1:]), context, stream(key, "noise")))
     low, high = shared_constant("sensor_low"), shared_constant("sensor_high")
-    reading = np.clip(glucose + fixed("sensor_sd") * rng.normal(size=len(glucose)), low, high)
+    reading = np.clip(glucose + np.asarray(model.noise_sd(glucose)) * rng.normal(size=len(glucose)), low, high)
     censored = np.where(reading <= low, BELOW, np.where(reading >= high, ABOVE, EXACT))
     time = START + (1 + np.arange(len(reading))) * 5 * MINUTE
     cgm = Series(code=shared.CGM[0], unit="mg/dL", time=time, value=reading, censored=censored, source="simulated")
