@@ -174,3 +174,4 @@ key_wrap = _table(
     "key_wrap", _text("subject", primary_key=True), _integer("number", primary_key=True), _text("kek"), _bytes("wrapped"), _integer("seals")
 )
 erasure = _table("erasure", _text("pid", primary_key=True), _integer("recorded_ns"))
+key_backup = _table("key_backup", _text("path", primary_key=True), _integer("made_ns"))

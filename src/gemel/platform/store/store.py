@@ -209,6 +209,16 @@ class Store:
                 self._event("outcome", pid, found, outcome.recorded)
         return found
 
+    def answers(self, patient: str) -> list[tuple[str, Decision | Outcome]]:
+        """Return what was answered to a patient's proposals and what came of it, each with ``decision`` or ``outcome``, as it was recorded."""
+        with self._transaction("read") as database:
+            return versions.list_answers(database, self._sealing, self._pid(patient))
+
+    def rewrap(self, master: Master) -> int:
+        """Wrap every key by another master key, which the store needs from now on; return how many. Nothing that is sealed changes."""
+        with self._transaction("write"):
+            return self._sealing.rewrap(master)
+
     def _name(self, pid: str, sealed: bytes | None) -> str:
         return "" if sealed is None else self._sealing.open("patient", pid, pid, 0, sealed).decode()
 

@@ -14,7 +14,17 @@ from gemel.core.lineage import digest
 from gemel.platform.store.base import Database
 from gemel.platform.store.sealing import Sealing
 
-__all__ = ["KINDS", "Version", "find_body", "insert_decision", "insert_outcome", "insert_version", "list_versions", "table_of"]
+__all__ = [
+    "KINDS",
+    "Version",
+    "find_body",
+    "insert_decision",
+    "insert_outcome",
+    "insert_version",
+    "list_answers",
+    "list_versions",
+    "table_of",
+]
 
 KINDS = {"twin": "twin_version", "forecast": "forecast", "proposal": "proposal"}
 """What ``put`` takes, and the table it goes to."""
@@ -158,3 +168,20 @@ def insert_outcome(database: Database, sealing: Sealing, outcome: Outcome) -> tu
     }
     key, new = _insert_once(database, "outcome", pid, content, row)
     return key, pid, new
+
+
+def list_answers(database: Database, sealing: Sealing, pid: str) -> list[tuple[str, Decision | Outcome]]:
+    """Return a patient's decisions and outcomes, in the order in which they were recorded."""
+    found: list[tuple[int, str, str, Decision | Outcome]] = []
+    for key, proposal, time, recorded, body in database.execute(
+        "SELECT id, proposal, time_ns, recorded_ns, body FROM decision WHERE pid = ?", (pid,)
+    ).fetchall():
+        who, answer, plan, reason = json.loads(sealing.open("decision", pid, key, 0, body))
+        told = Decision(proposal=proposal, time=time, recorded=recorded, who=who, answer=answer, plan=plan, reason=reason)
+        found.append((recorded, "decision", key, told))
+    for key, decision, time, recorded, body in database.execute(
+        "SELECT id, decision, time_ns, recorded_ns, body FROM outcome WHERE pid = ?", (pid,)
+    ).fetchall():
+        values, note = json.loads(sealing.open("outcome", pid, key, 0, body))
+        found.append((recorded, "outcome", key, Outcome(decision=decision, time=time, recorded=recorded, values=values, note=note)))
+    return [(kind, told) for _, kind, _, told in sorted(found, key=lambda row: row[:3])]

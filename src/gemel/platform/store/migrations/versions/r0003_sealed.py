@@ -168,6 +168,7 @@ def upgrade() -> None:
         "key_wrap": [_text("subject"), _integer("number"), _text("kek"), _bytes("wrapped"), _integer("seals"), _key("subject", "number")],
         "erasure": [_text("pid"), _integer("recorded_ns"), _key("pid")],
         "source": [_text("name"), _text("place"), _integer("recorded_ns"), _key("name")],
+            "key_backup": [_text("path"), _integer("made_ns"), _key("path")],
     })  # fmt: skip
     _make(_sealed("new_"), "new_")
     sealing.start()
@@ -300,7 +301,7 @@ def downgrade() -> None:
     for name in ("inbox_patient", "inbox"):
         op.drop_table(name)
     _exchange()
-    for name in ("source", "erasure", "key_wrap"):
+    for name in ("key_backup", "source", "erasure", "key_wrap"):
         op.drop_table(name)
     for name in (*_MOVED[:-1],):
         guard(name)
