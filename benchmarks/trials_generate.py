@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--parts", default="world,pilot")
     parser.add_argument("--generators", default="copula,state-space,boltzmann")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/trials_generate.json"))
+    parser.add_argument("--json", type=Path, default=Path("build/bench/trials_generate.json"))
     parser.add_argument("--again", action="store_true")
     o = parser.parse_args()
     kept = Results(o.json, o.again)

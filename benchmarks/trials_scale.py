@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--executors", default="serial,processes:1,processes:2,dask:1,dask:2,ray:2")
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/trials_scale.json"))
+    parser.add_argument("--json", type=Path, default=Path("build/bench/trials_scale.json"))
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     o = parser.parse_args()

@@ -120,6 +120,18 @@ def test_an_event_shares_the_levels():
     assert (free < nothing - 0.2).all()
 
 
+def test_the_start_without_jax_is_the_start():
+    p = parameters()
+    one = built(**p)
+    generator = replace(one, variables=one.variables * 2, marginals=one.marginals * 2)
+    x = np.random.default_rng(0).normal(size=(5, 2))
+    mean, covariance = generator._starts(x)
+    for i in range(5):
+        belief = start_of(p, jnp.asarray(x[i]))
+        np.testing.assert_allclose(mean[0, i], belief.mean, atol=1e-12)
+        np.testing.assert_allclose(covariance[0, i], belief.covariance, atol=1e-12)
+
+
 @pytest.fixture(scope="module")
 def made():
     return calibrate_state_space(controls(500, dropout=0.1), members=2, steps=800)

@@ -67,7 +67,12 @@ class _Scale(click.ParamType):
 )
 @click.option("--event", metavar="COL", default="", help="A column of 0 and 1: the event has happened by that visit.")
 @click.option("--study-column", metavar="COL", default="", help="Which study a patient of the history was in.")
-@click.option("--where", type=Pair(), multiple=True, help="Keep rows of the history whose column equals a value: ARM=Placebo.")
+@click.option(
+    "--where",
+    type=Pair(empty=True),
+    multiple=True,
+    help="Keep rows of the history whose column equals a value: ARM=Placebo; DTYPE= keeps empty ones.",
+)
 @click.option("--method", type=click.Choice(METHODS), default="copula", show_default=True, help="Of the generator.")
 @click.option("--save", type=FilePath, help="A file for the calibrated generator: numbers under a hash, no pickle.")
 @click.option("--save-prior", type=FilePath, help="A file for the prior of the twin virtual-control, learnt from the history.")

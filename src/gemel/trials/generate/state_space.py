@@ -217,6 +217,8 @@ class StateSpace:
 
     def _beliefs(self, panel: Panel, visits: int, until: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return (member, patient, state) means and their covariances at the last known visit, or at a later one; before any, at the start."""
+        if not visits and not until:
+            return self._starts(self._x(panel))
         import jax
         import jax.numpy as jnp
 
@@ -239,14 +241,30 @@ class StateSpace:
             found.append((np.asarray(belief.mean)[:, :keep], np.asarray(belief.covariance)[:, :keep]))
         return np.concatenate([f[0] for f in found], axis=1), np.concatenate([f[1] for f in found], axis=1)
 
+    def _networks(self, m: int, x: np.ndarray) -> np.ndarray:
+        """Return what the networks of one member say, (patient, start and drift of each level, and pace): as in :mod:`gemel.trials.generate.joint`."""
+        p = {name: values[m] for name, values in self.parameters.items()}
+        hidden = np.tanh(np.einsum("hi,ni->nh", p["in"], x) + p["in_bias"])
+        return np.einsum("oh,nh->no", p["out"], hidden) + np.einsum("oi,ni->no", p["straight"], x) + p["out_bias"]
+
+    def _starts(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (member, patient, state) means and covariances before the first reading, without JAX: workers that draw need not load it."""
+        k = len(self.later)
+        mean = np.zeros((self.members, len(x), 2 * k))
+        covariance = np.empty((self.members, len(x), 2 * k, 2 * k))
+        for m in range(self.members):
+            mean[m, :, :k] = self._networks(m, x)[:, :k]
+            factor = np.tril(self.parameters["start"][m])
+            covariance[m] = np.einsum("ij,kj->ik", factor, factor) + 1e-6 * np.eye(2 * k)
+        return mean, covariance
+
     def _ahead(
         self, m: int, x: np.ndarray, state: np.ndarray, visits: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Carry patients of one member through the visits to come; return their values there, the last visit and the event."""
         p = {name: values[m] for name, values in self.parameters.items()}
         k, n, total = len(self.later), len(x), len(self.times)
-        hidden = np.tanh(np.einsum("hi,ni->nh", p["in"], x) + p["in_bias"])
-        out = np.einsum("oh,nh->no", p["out"], hidden) + np.einsum("oi,ni->no", p["straight"], x) + p["out_bias"]
+        out = self._networks(m, x)
         drift, pace = out[:, k : 2 * k], np.exp(np.clip(out[:, 2 * k], -2, 2))
         rate = np.exp(p["rate"]) + 1e-4
         factor = np.tril(p["noise"], -1) + np.diag(np.exp(np.diag(p["noise"])))
