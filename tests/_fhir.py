@@ -16,7 +16,7 @@ from _data import require_dataset
 def examples(package: str = "") -> tuple[tuple[str, bytes], ...]:
     """Name and bytes of every example resource of the packages whose file name holds ``package``."""
     found = []
-    for archive in sorted(require_dataset("fhir-r4-examples").glob(f"*{package}*.tar.gz")):
+    for archive in sorted(require_dataset("fhir-r4-examples").glob(f"*{package}*.tar.gz" if package else "*.tar.gz")):
         with tarfile.open(archive) as tar:
             for member in tar.getmembers():
                 stream = tar.extractfile(member) if member.name.endswith(".json") else None
