@@ -52,7 +52,7 @@ class Node:
 
     @property
     def path(self) -> str:
-        """Where it stands, as FHIRPath: ``Patient.name[0].given[1]``."""
+        """Where it stands, by the names of JSON: ``Patient.name[0].given[1]``, ``Observation.valueQuantity``."""
         if self.parent is None:
             return self.type
         return f"{self.parent.path}.{self.key}" + ("" if self.index is None else f"[{self.index}]")
