@@ -41,6 +41,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "readiness": ("readiness:readiness", "Say which twins an export can feed, and what is missing."),
         "export": ("records:export", "Write a record in another format."),
         "data": ("data:data", "List, fetch and verify public data sets."),
+        "fhir": ("fhir:fhir", "Hold FHIR files against the definitions, and ask them by FHIRPath."),
     },
     "Keep": {
         "serve": ("keep:serve", "Show a status page on this machine: no patient values."),
