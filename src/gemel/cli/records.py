@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
@@ -42,6 +42,18 @@ def is_store(path: Path) -> bool:
         return stream.read(16) == _SQLITE
 
 
+def _read(path: Path, format: str | None, tz: str | None, merge_boluses: bool) -> list[tuple[PatientRecord, Any]]:
+    """Messages and devices by their content, else the layouts of sensors, pumps and diaries."""
+    from gemel.interop import hl7v2, wearables
+
+    if path.is_file() and (format == "hl7v2" or format is None):
+        with path.open("rb") as stream:
+            head = stream.read(64)
+        if format == "hl7v2" or hl7v2.is_hl7(head):
+            return list(hl7v2.read_file(path, site=hl7v2.Site(zone=tz or "UTC")))
+    return list(wearables.read_all(path, format=format, tz=tz, merge_boluses=merge_boluses))
+
+
 def people(
     path: Path, *, format: str | None = None, tz: str | None = None, person: str | None = None, merge_boluses: bool = False
 ) -> list[tuple[PatientRecord, ImportReport | None]]:
@@ -62,9 +74,7 @@ def people(
                 (store.record(name), None) for name in store.patients() if person is None or name == person
             ]
     else:
-        from gemel.interop.wearables import read_all
-
-        found = list(read_all(path, format=format, tz=tz, merge_boluses=merge_boluses))
+        found = _read(path, format, tz, merge_boluses)
         if person is not None and len(found) == 1:
             record, report = found[0]
             found = [(record if record.id == person else record.model_copy(update={"id": person}), report)]

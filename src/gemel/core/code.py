@@ -16,6 +16,7 @@ SYSTEMS: dict[str, str] = {
     "rxnorm": "http://www.nlm.nih.gov/research/umls/rxnorm",
     "atc": "http://www.whocc.no/atc",
     "ucum": "http://unitsofmeasure.org",
+    "mdc": "urn:iso:std:iso:11073:10101",
     "gemel": "urn:gemel:vocabulary",
 }
 _LOINC = re.compile(r"^\d{1,7}-\d$")
