@@ -25,7 +25,6 @@ from gemel.twins.metabolic import observe as shared
 from gemel.twins.metabolic.priors import fixed as shared_constant
 from gemel.twins.metabolic.t2d import observe
 from gemel.twins.metabolic.t2d.model import Type2Model
-from gemel.twins.metabolic.t2d.priors import fixed
 
 __all__ = ["START", "simulate_person", "simulate_record"]
 
