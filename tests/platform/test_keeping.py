@@ -56,7 +56,7 @@ def test_a_message_enters_once_and_what_cannot_be_placed_waits_in_quarantine(pla
     with Store(place) as store:
         first = store.receive("lab", b"ORU 1", received=5, name="a.hl7")
         assert first == (1, True)
-        assert store.receive("lab", b"ORU 1", received=9) == (1, False)
+        assert store.receive("lab", b"ORU 1", received=9, name="a.hl7") == (1, False)
         assert store.receive("ward", b"ORU 1", received=9) == (2, True)  # another source
         store.settle(1, "quarantined", reason="no patient of that number")
         (held,) = store.messages("quarantined")

@@ -42,9 +42,13 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "export": ("records:export", "Write a record in another format."),
         "data": ("data:data", "List, fetch and verify public data sets."),
         "fhir": ("fhir:fhir", "Hold FHIR files against the definitions, and ask them by FHIRPath."),
+        "quarantine": ("quarantine:quarantine", "What arrived and could not be placed, with its bytes."),
     },
     "Keep": {
         "serve": ("keep:serve", "Show a status page on this machine: no patient values."),
+        "db": ("db:db", "Check, migrate, back up, restore and export a store."),
+        "keys": ("keys:keys", "Make and exchange the master key that seals stores."),
+        "erase": ("erase:erase", "Erase a patient from a store and its key backups, for good."),
         "audit": ("audit:audit", "Verify the audit trail, and show what stands in it."),
         "worker": ("keep:worker", "Keep a process ready, so that the next command does not pay the start."),
     },

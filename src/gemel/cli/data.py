@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
 
-from gemel.cli.options import FilePath, Missing, as_json, common
-from gemel.cli.output import echo, print_json, print_table
-from gemel.cli.records import format_options, known_until, people
+from gemel.cli.options import FilePath, Missing, as_json, common, existing
+from gemel.cli.output import echo, note, print_json, print_table
+from gemel.cli.records import format_options, is_store, known_until, people
+from gemel.cli.stores import StorePlace, hold, open_store
+
+if TYPE_CHECKING:
+    from gemel.core.record import PatientRecord
+    from gemel.interop.wearables import ImportReport
 
 __all__ = ["data", "import_"]
 
@@ -22,7 +29,11 @@ __all__ = ["data", "import_"]
 @click.argument("source", type=FilePath)
 @format_options
 @click.option("--merge-boluses", is_flag=True, help="Drop a bolus that repeats one at most 60 s before it; else such pairs are reported.")
-@click.option("--db", type=FilePath, help="Append the facts to this store; a new one is made. What is already there enters once.")
+@click.option(
+    "--db",
+    type=StorePlace,
+    help="Append the facts to this store, a file (made when missing) or a postgresql:// URL. What is already there enters once; what cannot be read waits in quarantine.",
+)
 @click.option("-o", "--output", type=FilePath, help="Write the generic table: a .csv, or for several people a folder.")
 @as_json
 @common
@@ -32,21 +43,17 @@ def import_(
     tz: str | None,
     person: str | None,
     merge_boluses: bool,
-    db: Path | None,
+    db: str | Path | None,
     output: Path | None,
     json_: bool,
 ) -> int:
     """Read SOURCE and print, for every person, everything that was read, put right, left out or not understood."""
-    found = people(source, format=format_, tz=tz, person=person, merge_boluses=merge_boluses)
-    if output is not None and len(found) > 1 and output.suffix.lower() == ".csv":
-        raise click.UsageError(f"{source} holds {len(found)} people: name a folder with -o")
     added: dict[str, int] = {}
-    if db is not None:
-        from gemel.platform.store import Store
-
-        with Store(db) as store:
-            for record, _ in found:
-                added[record.id] = store.append(record.id, record.facts(), recorded=known_until(record), demographics=record.demographics)
+    if db is None:
+        found = people(source, format=format_, tz=tz, person=person, merge_boluses=merge_boluses)
+        _fits(source, found, output)
+    else:
+        found, added = _store(existing(source), db, output, format=format_, tz=tz, person=person, merge_boluses=merge_boluses)
     written: dict[str, str] = {}
     lost: dict[str, tuple[str, ...]] = {}
     if output is not None:
@@ -86,6 +93,37 @@ def import_(
         for what in lost.get(record.id, ()):
             echo(f"  not in the table: {what}")
     return 0
+
+
+def _fits(source: Path, found: Sequence[object], output: Path | None) -> None:
+    if output is not None and len(found) > 1 and output.suffix.lower() == ".csv":
+        raise click.UsageError(f"{source} holds {len(found)} people: name a folder with -o")
+
+
+def _store(
+    source: Path, db: str | Path, output: Path | None, **settings: Any
+) -> tuple[list[tuple[PatientRecord, ImportReport | None]], dict[str, int]]:
+    """Keep the source as it came, read it, and append its facts: in one transaction with what became of it."""
+    from gemel.core.errors import GemelError
+
+    with open_store(db, new=True) as store:
+        message = None if is_store(source) else hold(store, source)
+        try:
+            found = people(source, **settings)
+        except GemelError as error:
+            if message is not None:
+                store.settle(message, "quarantined", reason=str(error))
+                note(f"kept in quarantine as number {message}: gemel quarantine redrive {db} {message}")
+            raise
+        _fits(source, found, output)
+        with store.batch():
+            added = {
+                record.id: store.append(record.id, record.facts(), recorded=known_until(record), demographics=record.demographics)
+                for record, _ in found
+            }
+            if message is not None:
+                store.settle(message, "done", patients=added)
+    return found, added
 
 
 @click.group()

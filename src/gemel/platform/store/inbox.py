@@ -30,8 +30,8 @@ class Message:
 
 
 def receive(database: Database, sealing: Sealing, source: str, body: bytes, received: int, name: str) -> tuple[int, bool]:
-    """Take in raw bytes; the same bytes from the same source are one message. Return its number and whether it is new."""
-    content = sealing.token("inbox", b"%d:" % len(source.encode()) + source.encode() + body)
+    """Take in raw bytes; the same bytes under the same name from the same source are one message. Return its number and whether it is new."""
+    content = sealing.token("inbox", json.dumps([source, name]).encode() + b"\n" + body)
     known = database.execute("SELECT seq FROM inbox WHERE content = ?", (content,)).fetchone()
     if known:
         return known[0], False

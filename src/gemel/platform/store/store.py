@@ -272,7 +272,10 @@ class Store:
         return row[0] if row else None
 
     def receive(self, source: str, body: bytes, *, received: int, name: str = "") -> tuple[int, bool]:
-        """Take in raw bytes as they came; once this returns they may be acknowledged. Return the message's number and whether it is new."""
+        """Take in raw bytes as they came; once this returns they may be acknowledged.
+
+        The same bytes under the same name from the same source are one message. Return its number and whether it is new.
+        """
         with self._transaction("write") as database:
             return inbox.receive(database, self._sealing, source, body, received, name)
 
