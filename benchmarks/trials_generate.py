@@ -90,7 +90,7 @@ def main() -> None:
     kept = Results(o.json, o.again)
     for part in o.parts.split(","):
         if part == "world":
-            train, held, outcome, told = controls(o.patients, 1), controls(o.patients, 2), "adas", "SIMULATED, Alzheimer-like"
+            train, held, outcome, told = controls(o.patients, 21), controls(o.patients, 22), "adas", "SIMULATED, Alzheimer-like"
         else:
             whole = pilot()
             order = np.random.default_rng(0).permutation(whole.n)

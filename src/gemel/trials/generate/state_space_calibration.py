@@ -23,6 +23,8 @@ BATCH, LOOK = 128, 50
 """Patients per step, and steps between looks at those held out."""
 HELD_OUT = 0.15
 FEWEST = 40
+OVER = 0.1
+"""Nats per patient held out by which the end may be worse than the best look before the best is taken instead."""
 
 
 def calibrate_state_space(
@@ -31,7 +33,7 @@ def calibrate_state_space(
     seed: int = 0,
     members: int = 3,
     hidden: int = 16,
-    steps: int = 1500,
+    steps: int = 2500,
     decay: float = 1e-3,
     progress: Progress | None = None,
 ) -> StateSpace:
@@ -43,7 +45,7 @@ def calibrate_state_space(
     seed : of starts, batches and the patients held out.
     members : of the ensemble; each begins elsewhere and holds out other patients.
     hidden : width of the networks.
-    steps : of Adam, at most; each member keeps the parameters that were best on those held out.
+    steps : of Adam; where the end is clearly worse on those held out than an earlier look, that look is kept.
     decay : of the networks' weights, per step and unit of the learning rate.
     progress : told of steps.
 
@@ -170,7 +172,11 @@ def _trained(
     if progress is not None:
         progress.finish()
     check_settled(np.array(history), steps)
-    return {k: np.asarray(v) for k, v in best.items()}, lowest
+    is_over = (
+        history[-1] > lowest + OVER
+    )  # else the last parameters, where the rate has come to rest: which look was lowest is mostly chance
+    chosen = jax.tree.map(lambda new, old: jnp.where(is_over.reshape(-1, *[1] * (new.ndim - 1)), old, new), parameters, best)
+    return {k: np.asarray(v) for k, v in chosen.items()}, np.where(is_over, lowest, history[-1])
 
 
 def check_settled(looks: np.ndarray, steps: int) -> None:
