@@ -308,8 +308,8 @@ def search_values(tree: Mapping[str, Any]) -> list[tuple[str, Value]]:
     Examples
     --------
     >>> from gemel.interop.fhir.codec import decode
-    >>> search_values(decode('{"resourceType":"Patient","gender":"female"}'))
-    [('gender', TokenValue(system='http://hl7.org/fhir/administrative-gender', code='female', text=None))]
+    >>> search_values(decode('{"resourceType":"Patient","gender":"female"}'))[0]
+    ('gender', TokenValue(system='http://hl7.org/fhir/administrative-gender', code='female', text=None))
     """
     node = root(tree)
     kind = schema.kind(node.type)
