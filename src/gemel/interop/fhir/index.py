@@ -61,9 +61,19 @@ class _Path:
     target: str | None = None
 
 
-_Leaf = tuple[Make, str | None, list[tuple[str, str | None]]]  # maker, system, and parameters with the type that a reference must lead to
 _Part = tuple[tuple[tuple[str, ...], Make, str | None], ...]  # members, maker and system of each path of a component
 _Made = dict[tuple[int, Make], list[Any]]
+
+
+@dataclass(slots=True)
+class _Leaf:
+    """A value to make: for which parameters, for which only if a reference leads to a type, and whether a composite asks for it again."""
+
+    make: Make
+    system: str | None
+    plain: list[str] = field(default_factory=list)
+    aimed: list[tuple[str, str]] = field(default_factory=list)
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -75,20 +85,33 @@ class _Step:
 
     def put(self, make: Make, path: _Path, parameter: str) -> None:
         """Add a parameter; those that make the same value share it."""
-        uses = next((uses for made, system, uses in self.leaves if made is make and system == path.system), None)
-        if uses is None:
-            uses = []
-            self.leaves.append((make, path.system, uses))
-        uses.append((parameter, path.target))
+        leaf = next((one for one in self.leaves if one.make is make and one.system == path.system), None)
+        if leaf is None:
+            leaf = _Leaf(make, path.system)
+            self.leaves.append(leaf)
+        if path.target is None:
+            leaf.plain.append(parameter)
+        else:
+            leaf.aimed.append((parameter, path.target))
+
+    def find(self, keys: tuple[str, ...]) -> _Step | None:
+        """Return the step that members lead to."""
+        found: _Step | None = self
+        for key in keys:
+            found = None if found is None else found.below.get(key)
+        return found
+
+
+_Composite = tuple[list[str], tuple[str, ...], tuple[_Part, ...]]  # parameters, members of which one must be there, parts
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How one resource type is indexed: a walk, what is left to FHIRPath with the members that must be there for it, and composites."""
+    """How one resource type is indexed: a walk, what is left to FHIRPath with the members that must be there for it, and composites by their base."""
 
     walk: _Step
     paths: tuple[tuple[schema.Search, str, frozenset[str]], ...]
-    composites: tuple[tuple[str, tuple[tuple[str, ...], ...], tuple[_Part, ...]], ...]
+    composites: Mapping[tuple[str, ...], list[_Composite]]
 
 
 def _implied(found: schema.Field, type_: str) -> str | None:
@@ -163,29 +186,33 @@ def _first_members(tree: Tree, type_: str) -> frozenset[str] | None:
     return _first_members(tree.left, type_)
 
 
-def _composite(one: schema.Search, type_: str) -> tuple[str, tuple[tuple[str, ...], ...], tuple[_Part, ...]] | None:
-    bases = _plain(parse(one.expression), [_Path((), type_)])
-    if bases is None:
-        return None
+def _add_composite(one: schema.Search, type_: str, walk: _Step, out: dict[tuple[str, ...], list[_Composite]]) -> None:
     known = schema.searches(type_)
-    parts = []
-    for code, expression in one.components:
-        makers = MAKERS[known[code].type if code in known else "token"]
-        paths = [path for base in bases for path in _plain(parse(expression), [_Path((), base.type)]) or []]
-        parts.append(tuple(dict.fromkeys((path.keys, makers[path.type], path.system) for path in paths if path.type in makers)))
-    return (one.code, tuple(base.keys for base in bases), tuple(parts)) if all(parts) else None
+    for base in _plain(parse(one.expression), [_Path((), type_)]) or ():
+        parts = []
+        for code, expression in one.components:
+            makers = MAKERS[known[code].type if code in known else "token"]
+            paths = [path for path in _plain(parse(expression), [_Path((), base.type)]) or [] if path.type in makers]
+            parts.append(tuple((path.keys, makers[path.type], path.system) for path in paths))
+            for path in paths:
+                step = walk.find((*base.keys, *path.keys))
+                for leaf in () if step is None else step.leaves:
+                    leaf.again = leaf.again or leaf.make is makers[path.type]
+        if not all(parts):
+            continue
+        same = next((found for found in out.setdefault(base.keys, []) if found[2] == tuple(parts)), None)
+        if same is not None:
+            same[0].append(one.code)
+        else:
+            out[base.keys].append(([one.code], tuple(keys[0] for keys, _, _ in parts[-1] if keys), tuple(parts)))
 
 
 @cache
 def _plan(type_: str) -> _Plan:
-    walk, paths, composites = _Step(), [], []
-    for one in schema.searches(type_).values():
-        if not one.expression or one.type == "special":
-            continue
-        if one.type == "composite":
-            found = _composite(one, type_)
-            if found is not None:
-                composites.append(found)
+    walk, paths, composites = _Step(), [], {}
+    parameters = schema.searches(type_).values()
+    for one in parameters:
+        if not one.expression or one.type in ("special", "composite"):
             continue
         tree = parse(one.expression)
         plain = _plain(tree, [_Path((), type_)])
@@ -199,7 +226,10 @@ def _plan(type_: str) -> _Plan:
             for key in path.keys:
                 step = step.below.setdefault(key, _Step())
             step.put(MAKERS[one.type][path.type], path, one.code)
-    return _Plan(walk, tuple(paths), tuple(composites))
+    for one in parameters:
+        if one.type == "composite":
+            _add_composite(one, type_, walk, composites)
+    return _Plan(walk, tuple(paths), composites)
 
 
 def _follow(step: _Step, value: Any, out: list[tuple[str, Value]], made: _Made) -> None:
@@ -209,17 +239,25 @@ def _follow(step: _Step, value: Any, out: list[tuple[str, Value]], made: _Made) 
         return
     if value is None:
         return
-    for make, system, uses in step.leaves:
-        found = make(value, system)
-        made[id(value), make] = found
-        for parameter, target in uses:
-            for one in found:
-                if target is None or one.type == target:
+    for leaf in step.leaves:
+        found = leaf.make(value, leaf.system)
+        if leaf.again:
+            made[id(value), leaf.make] = found
+        for one in found:
+            for parameter in leaf.plain:
+                out.append((parameter, one))
+            for parameter, target in leaf.aimed:
+                if one.type == target:
                     out.append((parameter, one))
     if step.below and isinstance(value, dict):
-        for key, inner in step.below.items():
-            if key in value:
-                _follow(inner, value[key], out, made)
+        _members(step.below, value, out, made)
+
+
+def _members(below: Mapping[str, _Step], element: Mapping[str, Any], out: list[tuple[str, Value]], made: _Made) -> None:
+    for key in element:
+        inner = below.get(key)
+        if inner is not None:
+            _follow(inner, element[key], out, made)
 
 
 def _pull(element: Any, keys: tuple[str, ...]) -> list[Any]:
@@ -248,19 +286,20 @@ def _part(part: _Part, element: Any, made: _Made) -> list[Any]:
 
 
 def _composites(plan: _Plan, tree: Mapping[str, Any], out: list[tuple[str, Value]], made: _Made) -> None:
-    for code, bases, parts in plan.composites:
-        for base in bases:
-            if base and base[0] not in tree:
+    for base, composites in plan.composites.items():
+        if base and base[0] not in tree:
+            continue
+        for element in _pull(tree, base) if base else (tree,):
+            if not isinstance(element, dict):
                 continue
-            for element in _pull(tree, base):
-                found = []
-                for part in reversed(parts):  # the value is rarer than the code
-                    values = _part(part, element, made) if isinstance(element, dict) else []
-                    if not values:
-                        break
-                    found.append(values)
-                else:
-                    out += [(code, Composite(pair)) for pair in product(*reversed(found))]
+            for parameters, needed, parts in composites:
+                if needed and not any(key in element for key in needed):
+                    continue
+                found = [_part(part, element, made) for part in parts]
+                if all(found):
+                    joined = [Composite(pair) for pair in product(*found)]
+                    for parameter in parameters:
+                        out += [(parameter, one) for one in joined]
 
 
 def _named(reference: str, holder: Node | None) -> Node | None:
@@ -320,9 +359,7 @@ def search_values(tree: Mapping[str, Any]) -> list[tuple[str, Value]]:
     plan = _plan(node.type)
     out: list[tuple[str, Value]] = []
     made: _Made = {}
-    for key, step in plan.walk.below.items():
-        if key in tree:
-            _follow(step, tree[key], out, made)
+    _members(plan.walk.below, tree, out, made)
     for one, expression, needed in plan.paths:
         if not needed or not needed.isdisjoint(tree):
             _evaluated(one, expression, node, out)
