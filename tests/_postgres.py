@@ -56,7 +56,10 @@ class Server:
 
         self._made += 1
         name = f"s{self._made}_{os.getpid()}"
-        connection = pg8000.native.Connection("gemel", database="postgres", unix_sock=f"{self.folder}/.s.PGSQL.{PORT}")
+        try:
+            connection = pg8000.native.Connection("gemel", database="postgres", unix_sock=f"{self.folder}/.s.PGSQL.{PORT}")
+        except pg8000.native.InterfaceError as error:
+            raise AssertionError(f"the server is gone; its last words: {(self.folder / 'log').read_text()[-1500:]}") from error
         connection.run(f"CREATE SCHEMA {name}")
         connection.close()
         return f"postgresql://gemel@/postgres?host={self.folder}&port={PORT}&schema={name}"

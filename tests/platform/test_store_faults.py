@@ -2,68 +2,96 @@
 
 from __future__ import annotations
 
+import json
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 
-import numpy as np
 import pytest
 
-from gemel.core import Code, PatientRecord, Series
+import _kills
+from _kills import piece
+from gemel.core import PatientRecord
 from gemel.core.errors import StoreError
-from gemel.core.time import MINUTE
+from gemel.platform.crypto import new_key
+from gemel.platform.keys import FileMaster
 from gemel.platform.store import Store
 
-START = 1_768_000_000_000_000_000
-CODE = Code.parse("loinc:99504-3")
+
+def test_a_killed_writer_loses_and_doubles_nothing(place):
+    """Twenty kills at random instants; two hundred in benchmarks/platform_store.py."""
+    ran = subprocess.run([sys.executable, _kills.__file__, str(place), "20", "1"], stdout=subprocess.PIPE, check=True)
+    told = json.loads(ran.stdout)
+    assert (told["lost"], told["doubled"], told["wrong"]) == (0, 0, [])
+    assert told["caught"] >= 15  # the kill came while it was writing, not after it had ended
+    assert told["steps"] > 20
 
 
-def piece(i: int) -> Series:
-    """Forty readings that span two days, from a position in an endless series."""
-    time_ = START + (np.arange(40) + 40 * i) * 30 * MINUTE
-    return Series(code=CODE, unit="mg/dL", time=time_, value=np.sin(np.arange(40) + 40 * i) * 50 + 120)
+@pytest.mark.postgres
+def test_a_database_that_goes_away_and_comes_back(server, tmp_path):
+    with Store(server.new(), keys=FileMaster(new_key()), busy_ms=2000) as store:
+        store.append("p1", [piece(0)], recorded=0)
+        server.kill()
+        try:
+            for _ in range(2):
+                with pytest.raises(StoreError, match=r"does not answer.*nothing of the last change"):
+                    store.append("p1", [piece(1)], recorded=1)
+        finally:
+            server.start()
+        assert store.append("p1", [piece(1)], recorded=1) == 40
+        assert store.record("p1").hash == PatientRecord(id="p1").with_facts(piece(0), piece(1)).hash
+        assert store.check().problems == ()
 
 
-WRITER = """
-import sys
-sys.path.insert(0, {folder!r})
-from test_store_faults import Store, piece
-store = Store({path!r})
-done = store.counts()["event"]
-print("ready", flush=True)
-for i in range(done, 400):
-    store.append("p1", [piece(i)], recorded=i)
-"""
+def test_a_full_disk_is_told_and_nothing_of_the_change_stands(tmp_path):
+    with Store(tmp_path / "a.sqlite") as store:
+        store.append("p1", [piece(0)], recorded=0)
+        pages = store._database.execute("PRAGMA page_count").fetchone()[0]
+        store._database.execute(f"PRAGMA max_page_count = {pages + 8}")
+        with pytest.raises(StoreError, match=r"disk is full.*nothing of the last change"):
+            store.put("twin", "p1", "toy", os.urandom(1_000_000), recorded=1, meta={})
+        assert (store.counts()["event"], store.check().problems) == (1, ())
+        store._database.execute("PRAGMA max_page_count = 1000000")
+        store.put("twin", "p1", "toy", os.urandom(1_000_000), recorded=1, meta={})
 
 
-def test_a_killed_writer_leaves_whole_facts_and_goes_on_where_it_stood(tmp_path):
-    path = str(tmp_path / "a.sqlite")
-    Store(path).close()
-    seen = []
-    for pause in (0.0, 0.02, 0.05, 0.1):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER.format(folder=os.path.dirname(__file__), path=path)], stdout=subprocess.PIPE
-        )
-        assert process.stdout.readline() == b"ready\n"
-        time.sleep(pause)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        with Store(path) as store:
-            n = store.counts()["event"]
-            assert store.check().sound
-            if n:
-                assert store.record("p1").hash == PatientRecord(id="p1").with_facts(*map(piece, range(n))).hash
-        seen.append(n)
-    assert seen == sorted(seen)
-    assert seen[-1] > 0  # the kill came while it was writing
-    with Store(path) as store:
-        for i in range(seen[-1] + 3):  # everything again, and a little more
-            store.append("p1", [piece(i)], recorded=i)
-        assert store.record("p1").hash == PatientRecord(id="p1").with_facts(*map(piece, range(seen[-1] + 3))).hash
+def forked(count: int, work) -> list[int]:
+    children = []
+    for i in range(count):
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                work(i)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    return [os.waitpid(child, 0)[1] for child in children]
+
+
+def test_processes_that_write_at_once_leave_no_gap_and_do_no_job_twice(place, tmp_path):
+    with Store(place) as store:
+        for i in range(24):
+            store.enqueue("assimilate", f"job {i}", "{}", now=i)
+
+    def work(i: int) -> None:
+        with Store(place, busy_ms=60_000) as store, open(tmp_path / f"done-{i}", "w") as told:
+            for k in range(8):
+                store.append(f"p{i}", [piece(k)], recorded=k)
+                store.append("shared", [piece(10 * i + k)], recorded=k)
+            while (job := store.claim("assimilate", f"worker {i}", now=100)) is not None:
+                told.write(f"{job.key}\n")
+                store.finish(job.id, f"worker {i}")
+
+    assert forked(3, work) == [0, 0, 0]
+    with Store(place) as store:
+        assert [e.seq for e in store.events()] == list(range(1, 49))
+        assert sum(len(s) for s in store.record("shared").series) == 24 * 40
+        assert store.check().problems == ()
+    done = [line for i in range(3) for line in (tmp_path / f"done-{i}").read_text().splitlines()]
+    assert sorted(done) == sorted(f"job {i}" for i in range(24))
 
 
 def test_a_locked_store_says_so(tmp_path):

@@ -1,0 +1,90 @@
+"""Kill a writer at random instants, again and again, and look after each what the store holds: ``python _kills.py PLACE COUNT SEED`` prints JSON.
+
+One process imports everything once and forks writers, so that a kill costs no start. A step of a writer is one transaction: readings, a message, a twin's version and how far
+its source was read. It says so when the call has returned. After the kill every step that was said is there once, and at most one more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from gemel.core import Code, PatientRecord, Series
+from gemel.core.time import MINUTE
+from gemel.platform.store import Store
+
+START = 1_768_000_000_000_000_000
+CODE = Code.parse("loinc:99504-3")
+PER_ROUND = 60
+"""Steps after which a writer ends by itself: it was not caught."""
+
+
+def piece(i: int) -> Series:
+    """Forty readings that span two days, from a position in an endless series."""
+    at = START + (np.arange(40) + 40 * i) * 30 * MINUTE
+    return Series(code=CODE, unit="mg/dL", time=at, value=np.sin(np.arange(40) + 40 * i) * 50 + 120)
+
+
+def step(store: Store, i: int) -> None:
+    with store.batch():
+        seq, _ = store.receive("sensor", b"message %d" % i, received=i)
+        store.append("p1", [piece(i)], recorded=i)
+        store.settle(seq, "done", patients=["p1"])
+        store.put("twin", "p1", "toy", b"state %d" % i, recorded=i, meta={"seed": i})
+        store.mark("sensor", str(i), recorded=i)
+
+
+def write(place: str | Path, first: int, pipe: int) -> None:
+    with Store(place) as store:
+        for i in range(first, first + PER_ROUND):
+            step(store, i)
+            os.write(pipe, b"%d\n" % i)
+
+
+def look(place: str | Path) -> tuple[int, list[str]]:
+    """How many steps there are, and what is wrong."""
+    with Store(place) as store:
+        told = store.check()
+        done = int(store.marked("sensor") or -1) + 1
+        wrong = list(told.problems)
+        if (told.counts["event"], told.counts["inbox"], told.counts["twin_version"]) != (2 * done, done, done):
+            wrong.append(f"{done} steps, and {told.counts}")
+        if done and store.record("p1").hash != PatientRecord(id="p1").with_facts(*map(piece, range(done))).hash:
+            wrong.append("the record is another")
+        return done, wrong
+
+
+def run(place: str | Path, count: int, seed: int) -> dict[str, object]:
+    draw = random.Random(seed)
+    Store(place).close()
+    done, lost, extra, caught, wrong = 0, 0, 0, 0, []
+    for _ in range(count):
+        read, write_ = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(read)
+            write(place, done, write_)
+            os._exit(0)
+        os.close(write_)
+        time.sleep(draw.uniform(0.02, 0.25))  # opening takes about 0.02 s, a step some milliseconds
+        os.kill(child, signal.SIGKILL)
+        caught += os.waitpid(child, 0)[1] == signal.SIGKILL
+        with os.fdopen(read, "rb") as pipe:
+            said = len(pipe.read().splitlines())
+        now, problems = look(place)
+        lost += max(0, done + said - now)
+        extra += now > done + said + 1
+        wrong += problems
+        done = now
+    return {"kills": count, "caught": caught, "steps": done, "lost": lost, "doubled": extra, "wrong": wrong}
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
