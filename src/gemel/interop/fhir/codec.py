@@ -145,7 +145,7 @@ def _text(raw: bytes | str) -> str:
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or raw[:1] == b"\x00" or raw[1:2] == b"\x00":
         raise FormatError("not UTF-8", seen="UTF-16 or UTF-32", expected="UTF-8", fix="write the file in UTF-8")
     try:
-        return raw.decode("utf-8-sig")
+        return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError as error:
         raise FormatError(
             "not UTF-8", seen=f"byte {raw[error.start]:#04x} at {error.start}", expected="UTF-8", fix="write the file in UTF-8"
@@ -199,7 +199,7 @@ def decode(raw: bytes | str, *, limit: int = BODY) -> Any:
         raise FormatError("not JSON", seen=seen, expected="one JSON document", fix="correct it at its source") from None
     except RecursionError:
         raise FormatError("nested too deep", expected=f"at most {DEPTH} levels", fix="refuse the sender") from None
-    if _SURROGATE.search(text):
+    if "\\u" in text and _SURROGATE.search(text):
         try:
             encode(tree)
         except UnicodeEncodeError:
