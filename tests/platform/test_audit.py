@@ -183,6 +183,17 @@ def test_a_line_that_a_crash_cut_off_is_dropped_and_said(path):
     assert verify_trail(path).holds
 
 
+def test_a_root_that_a_crash_cut_off_is_taken_again(path):
+    key = trail(path, 20, every=10)
+    place = roots_path(path)
+    place.write_bytes(place.read_bytes()[:-40])
+    assert not verify_trail(path).holds
+    with AuditLog(path, key=key, every=10) as log:
+        log.close(99)
+    assert [r.size for r in read_roots(place)] == [10, 20]
+    assert verify_trail(path).holds
+
+
 def test_there_is_one_writer(path):
     with AuditLog(path), pytest.raises(StoreError, match="another process writes"):
         AuditLog(path)

@@ -104,6 +104,16 @@ def test_what_is_ambiguous_is_flagged(name, flagged):
     assert read_consent(resource(name)).is_ambiguous is flagged
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_arrays_may_be_tuples(name):
+    def frozen(value):
+        if isinstance(value, dict):
+            return {k: frozen(v) for k, v in value.items()}
+        return tuple(frozen(v) for v in value) if isinstance(value, list) else value
+
+    assert read_consent(frozen(resource(name))) == read_consent(resource(name))
+
+
 def test_what_was_narrowed_is_noted():
     assert any("custodian" in note for note in read_consent(resource("Emergency")).notes)
     assert any("repeats" in note for note in read_consent(resource("pkb")).notes)

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import tarfile
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,24 @@ def test_ages_above_89_in_quantities():
     }
     assert cleaned(age)["valueQuantity"]["value"] == 90
     assert cleaned({**age, "valueQuantity": {"value": 50}})["valueQuantity"]["value"] == 50
+
+
+def frozen(value):
+    """The tree as a lossless reader gives it: decimals, and tuples for arrays."""
+    if isinstance(value, dict):
+        return {k: frozen(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return tuple(frozen(v) for v in value)
+    return Decimal(str(value)) if isinstance(value, float) else value
+
+
+def test_a_tree_of_tuples_and_decimals_is_cleaned_alike():
+    resource = {**OBSERVATION, "component": [{"code": OBSERVATION["code"], "valueQuantity": OBSERVATION["valueQuantity"]}]}
+    made = cleaned(frozen(resource))
+    assert made["component"][0]["valueQuantity"]["value"] == Decimal("7.2")
+    assert json.dumps(made, default=float) == json.dumps(cleaned(resource))
+    onset = {"resourceType": "Condition", "onsetAge": {"value": Decimal("91.0"), "code": "a"}}
+    assert cleaned(onset)["onsetAge"]["value"] == 90
 
 
 def bundles():

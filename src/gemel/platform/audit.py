@@ -241,6 +241,9 @@ class AuditLog:
         if self._torn:
             self._sink.truncate(self._sink.tell() - len(self._torn))
         if self.roots.exists():
+            body = self.roots.read_bytes()
+            if not body.endswith(b"\n"):  # a root that a crash cut off: it is taken again
+                os.truncate(self.roots, body.rfind(b"\n") + 1)
             kept = read_roots(self.roots)
             if kept:
                 last = kept[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from gemel.core.errors import DataError
@@ -54,6 +55,7 @@ _TERMS = {
     "http://loinc.org": re.compile(r"\d{1,7}-\d|L[AP]\d{1,7}-\d"), "http://snomed.info/sct": re.compile(r"\d{6,18}"),
     "http://www.nlm.nih.gov/research/umls/rxnorm": re.compile(r"\d{1,8}"), "http://www.whocc.no/atc": re.compile(r"[A-Z](\d\d([A-Z]([A-Z](\d\d)?)?)?)?"),
 }  # fmt: skip
+_NUMBER = (int, float, Decimal)  # a lossless reader keeps decimals
 _DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(T.*)?)?)?")
 _TIME = re.compile(r"\d\d:\d\d(:\d\d)?")
 _DAYS = "urn:gemel:days-since-index"
@@ -111,9 +113,9 @@ class _Cleaner:
         return {name: kept} if kept else {}
 
     def value(self, name: str, value: Any, place: str) -> Any:
-        if isinstance(value, list):
+        if isinstance(value, (list, tuple)):
             return [kept for item in value if (kept := self.value(name, item, place)) is not None] or None
-        if isinstance(value, (bool, int, float)):
+        if isinstance(value, _NUMBER):
             return value
         if isinstance(value, str):
             if (name in _CODED and value in _CODES) or (name in ("timeOfDay", "valueTime") and _TIME.fullmatch(value)):
@@ -149,7 +151,7 @@ class _Cleaner:
 
     def quantity(self, name: str, value: Mapping[str, Any], place: str) -> dict[str, Any] | None:
         number = value["value"]
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
+        if isinstance(number, bool) or not isinstance(number, _NUMBER):
             self.gone.count("free text", place)
             return None
         self.gone.count("free text", f"{place}.unit", int("unit" in value))
@@ -158,7 +160,7 @@ class _Cleaner:
             made["comparator"] = value["comparator"]
         if self.coding(value, place):
             made |= {"system": value["system"], "code": value["code"]}
-        if name.endswith("Age") and number * _YEARS.get(str(made.get("code")), 1.0) >= OLDEST:
+        if name.endswith("Age") and float(number) * _YEARS.get(str(made.get("code")), 1.0) >= OLDEST:
             return self.oldest(place)
         return made
 
@@ -243,7 +245,7 @@ def deidentify_resource(
         cleaner.gone.count("ages", "Patient.birthDate", int(told.pop("birthDate", None) is not None))
     if kind == "Observation" and _AGE_CODES & {c.get("code") for c in (resource.get("code") or {}).get("coding", ())}:
         amount = told.get("valueQuantity") or {}
-        if isinstance(amount.get("value"), (int, float)) and amount["value"] * _YEARS.get(amount.get("code", "a"), 1.0) >= OLDEST:
+        if isinstance(amount.get("value"), _NUMBER) and float(amount["value"]) * _YEARS.get(amount.get("code", "a"), 1.0) >= OLDEST:
             told["valueQuantity"] = cleaner.oldest("Observation.valueQuantity")
     made = {"resourceType": kind, **cleaner.table(told, str(kind))}
     if resource.get("id"):
