@@ -106,6 +106,20 @@ def test_answers_that_the_specification_gives(expression, wanted):
     assert [shown(item) for item in evaluate(expression, PATIENT, now=NOW)] == wanted
 
 
+@pytest.mark.parametrize(
+    ("expression", "wanted"),
+    [
+        ("active.type().namespace & '.' & active.type().name", ["FHIR.boolean"]), ("true.type().name", ["Boolean"]), ("1 'mg'.value", ["1"]), ("4 days.unit", ["day"]),
+        ("name.given.sort(-$this)", ["D", "C", "B"]), ("name.sort(given.first()).given.first()", ["B"]), ("(3 | 1 | 2).sort(-$this).first()", ["3"]),
+        ("@1974-12-25 - 1 'month'", ["@1974-11-25"]), ("defineVariable(defineVariable('p', 'q').select(%p), 7).select(%q)", ["7"]),
+        ("defineVariable('a', 'x').select(%a).defineVariable('b', 'y').select($this & %a & %b)", ["xxy"]), ("@2015T.is(DateTime)", ["true"]),
+        ("(1 | 2).select(defineVariable('v', $this).select(%v + 1))", ["2", "3"]), ("name.take(2) = name.first() | name.last()", ["true"]),
+    ],
+)  # fmt: skip
+def test_types_parts_order_and_scopes(expression, wanted):
+    assert [shown(item) for item in evaluate(expression, PATIENT, now=NOW)] == wanted
+
+
 def test_choices_are_named_without_their_type():
     assert holds("value > 180 '[lb_av]' and value.is(Quantity)", OBSERVATION)
     assert [shown(one) for one in evaluate("Observation.value.as(Quantity).unit", OBSERVATION)] == ["lbs"]

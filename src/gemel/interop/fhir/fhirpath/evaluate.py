@@ -9,6 +9,7 @@ FHIRPath 2.0.0, https://hl7.org/fhirpath; HL7 FHIR R4, https://hl7.org/fhir/R4/f
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -16,9 +17,10 @@ from typing import Any
 from gemel.interop.fhir import schema
 from gemel.interop.fhir.fhirpath.context import STEPS, Closure, Context, Items, failed, integer, truth
 from gemel.interop.fhir.fhirpath.functions import FUNCTIONS
-from gemel.interop.fhir.fhirpath.nodes import Node, has_type, member, root
+from gemel.interop.fhir.fhirpath.nodes import Node, TypeName, has_type, member, part, root
 from gemel.interop.fhir.fhirpath.operators import LOGIC, OPERATORS, negated
 from gemel.interop.fhir.fhirpath.parser import Binary, Call, Dot, Indexer, Literal, Member, Special, Tree, TypeTest, Unary, Variable, parse
+from gemel.interop.fhir.fhirpath.quantity import Quantity
 
 __all__ = ["composed", "evaluate", "holds"]
 
@@ -38,6 +40,8 @@ def _member(name: str, first: bool) -> Closure:
                     out += found
                 elif ctx.strict and name not in schema.fields(item.type):
                     raise failed(f"{item.type} has no such element", name, "an element of its type")
+            elif item.__class__ is TypeName or item.__class__ is Quantity:
+                out += part(item, name)
         ctx.spend(len(out))
         return out
 
@@ -51,8 +55,15 @@ def _call(tree: Call) -> Closure:
     if not found.least <= len(tree.arguments) <= found.most:
         wanted = str(found.least) if found.least == found.most else f"{found.least} to {found.most}"
         raise failed(f"{tree.name}() with {len(tree.arguments)} arguments", len(tree.arguments), wanted)
-    arguments = tuple(_compose(one) for one in tree.arguments)
     call = found.call
+    if tree.name == "sort":  # -key: from the greatest to the least, whatever it is
+        falling = tuple(isinstance(one, Unary) and one.sign == "-" for one in tree.arguments)
+        call = functools.partial(call, falling=falling)
+        arguments = tuple(
+            _compose(one.inner if down and isinstance(one, Unary) else one) for one, down in zip(tree.arguments, falling, strict=True)
+        )
+    else:
+        arguments = tuple(_compose(one) for one in tree.arguments)
     if found.lazy:
 
         def lazy(ctx: Context, focus: Items) -> Items:

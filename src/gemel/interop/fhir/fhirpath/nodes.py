@@ -18,7 +18,7 @@ from gemel.interop.fhir.codec import Element
 from gemel.interop.fhir.fhirpath.quantity import Quantity
 from gemel.interop.fhir.fhirpath.temporal import Temporal
 
-__all__ = ["Node", "TypeName", "children", "has_type", "member", "root", "type_of", "value_of"]
+__all__ = ["Node", "TypeName", "children", "has_type", "member", "part", "root", "type_of", "value_of"]
 
 UCUM = "http://unitsofmeasure.org"
 _TEMPORAL = {"date": "date", "dateTime": "dateTime", "instant": "dateTime", "time": "time"}
@@ -193,6 +193,15 @@ def _quantity(node: Node) -> Any:
         return node
     unit = element.get("code") if element.get("system") == UCUM else None
     return Quantity(Decimal(number), unit or element.get("unit") or "1")
+
+
+def part(item: TypeName | Quantity, name: str) -> list[Any]:
+    """Return a part of what is no element: the name of a type, the value and unit of a quantity."""
+    if isinstance(item, TypeName):
+        found = {"name": item.name, "namespace": item.namespace}.get(name)
+    else:
+        found = {"value": item.value, "unit": item.unit, "code": item.ucum, "system": None if item.calendar else UCUM}.get(name)
+    return [] if found is None else [found]
 
 
 def type_of(item: Any) -> TypeName:

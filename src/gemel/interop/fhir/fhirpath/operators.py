@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 from gemel.interop.fhir.fhirpath.context import TEXT, Items, failed, single, text
 from gemel.interop.fhir.fhirpath.equality import equal, equivalent, identity, items_equal, order
 from gemel.interop.fhir.fhirpath.nodes import Node, type_of
-from gemel.interop.fhir.fhirpath.quantity import DEFINITE, Quantity
+from gemel.interop.fhir.fhirpath.quantity import CALENDAR, DEFINITE, Quantity
 from gemel.interop.fhir.fhirpath.temporal import Temporal
 
 __all__ = ["ARITHMETIC", "LOGIC", "OPERATORS", "distinct", "kept", "negated"]
@@ -46,7 +46,7 @@ def _is_number(value: Any) -> TypeGuard[int | Decimal]:
 
 
 def _moved(moment: Temporal, amount: Quantity, sign: int) -> Items:
-    unit = amount.unit if amount.calendar else DEFINITE.get(amount.unit)
+    unit = amount.unit if amount.calendar else DEFINITE.get(amount.unit) or CALENDAR.get(amount.unit)  # 1 'month' is meant so
     if unit is None or (moment.kind == "time" and unit in ("year", "month", "week", "day")):
         raise failed("a time cannot be moved by that unit", amount.unit, "a unit of the calendar, or 'd', 'wk', 'h', 'min', 's', 'ms'")
     return [moment.plus(sign * amount.value, unit)]

@@ -7,6 +7,7 @@ FHIRPath 2.0.0, sections 5.1 to 5.4, 5.8, 5.9 and 7.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -99,23 +100,20 @@ def _aggregate(ctx: Context, focus: Items, step: Closure, start: Closure | None 
         ctx.total = total
 
 
-def _sorted(ctx: Context, focus: Items, *keys: Closure) -> Items:
-    import functools
+def _sorted(ctx: Context, focus: Items, *keys: Closure, falling: tuple[bool, ...] = ()) -> Items:
+    columns = [[found for _, found in _each(ctx, focus, key)] for key in keys] or [[[item] for item in focus]]
 
-    rows = [(item, [key(ctx, [item]) for key in keys] or [[item]]) for item in focus]
-
-    def compare(one: tuple[Any, list[Items]], two: tuple[Any, list[Items]]) -> int:
-        for a, b in zip(one[1], two[1], strict=True):
-            if not a or not b:
-                if bool(a) != bool(b):
-                    return -1 if not a else 1
-                continue
-            found = order(a[0], b[0])
+    def compare(one: int, two: int) -> int:
+        for column, down in zip(columns, falling or (False,), strict=True):
+            a, b = column[one], column[two]
+            single(a, "sort()")
+            single(b, "sort()")
+            found = (bool(a) > bool(b)) - (bool(a) < bool(b)) if not a or not b else order(a[0], b[0])
             if found:
-                return found
+                return -found if down else found
         return 0
 
-    return [item for item, _ in sorted(rows, key=functools.cmp_to_key(compare))]
+    return [focus[i] for i in sorted(range(len(focus)), key=functools.cmp_to_key(compare))]
 
 
 def _trace(ctx: Context, focus: Items, name: Closure, projection: Closure | None = None) -> Items:
@@ -126,10 +124,11 @@ def _trace(ctx: Context, focus: Items, name: Closure, projection: Closure | None
 
 
 def _define(ctx: Context, focus: Items, name: Closure, value: Closure | None = None) -> Items:
+    outer, scope = ctx.this, ctx.variables
     key = text(name(ctx, ctx.this), "defineVariable()")
+    ctx.variables = scope
     if key is None or key in ctx.variables or key in ("context", "resource", "rootResource", "ucum", "sct", "loinc"):
         raise failed("the variable is there already", f"%{key}", "a new name")
-    outer, scope = ctx.this, ctx.variables
     found = focus
     if value is not None:
         ctx.this = focus
