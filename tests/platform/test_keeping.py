@@ -344,3 +344,24 @@ def test_no_key_no_store(tmp_path, monkeypatch):
         Store(path)
     with pytest.raises(StoreError, match="another master key"):
         migrate(path, "0002")
+
+
+def test_a_stream_sees_what_others_wrote_and_what_was_undone(place):
+    keys, day = FileMaster(new_key()), readings(200)
+    one = [day.take(np.arange(i, i + 1)) for i in range(40)]
+    with Store(place, keys=keys) as a, Store(place, keys=keys) as b:
+        assert [a.append("anna", [s], recorded=1) for s in one[:10]] == [1] * 10
+        assert [b.append("anna", [s], recorded=1) for s in one[:20]] == [0] * 10 + [1] * 10
+        assert [a.append("anna", [s], recorded=1) for s in one[:21]] == [0] * 20 + [1]
+        with pytest.raises(RuntimeError), a.batch():  # noqa: PT012  all of the batch is meant
+            a.append("anna", [one[30]], recorded=1)
+            a.append("anna", [one[31]], recorded=1)
+            raise RuntimeError
+        assert a.append("anna", [one[30]], recorded=1) == 1
+        a.append("zoe", one[:5], recorded=1)
+    with Store(place, keys=keys) as a:
+        a.append("zoe", [one[6]], recorded=1)
+        erase(a, "zoe", recorded=2)
+        assert a.append("carl", one[:5], recorded=1) == 5  # takes the number of a series that was erased
+        assert a.record("anna").hash == PatientRecord(id="anna").with_facts(*one[:21], one[30]).hash
+        assert a.check().problems == ()

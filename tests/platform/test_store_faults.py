@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import traceback
 
 import pytest
 
@@ -65,6 +66,8 @@ def forked(count: int, work) -> list[int]:
             try:
                 work(i)
                 code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
         children.append(child)

@@ -59,6 +59,7 @@ class Store:
     def __init__(self, place: str | Path, *, keys: Master | None = None, busy_ms: int = 5000) -> None:
         self.place = str(place) if is_postgres(place) else Path(place)
         self._depth = 0
+        self._seen = writing.Seen()
         self._database: Database = open_database(self.place, busy_ms=busy_ms)
         try:
             revision = revision_of(self._database)
@@ -99,7 +100,8 @@ class Store:
                 self._database.commit()
             except BaseException:
                 if mode != "read":
-                    self._sealing.forget()  # keys that were made in this transaction are gone with it
+                    self._sealing.forget()  # keys that were made in this transaction are gone with it, and blocks
+                    self._seen.clear()
                 self._database.rollback()
                 raise
             finally:
@@ -153,7 +155,7 @@ class Store:
             token = self._sealing.token("patient", patient)
             row = database.execute("SELECT pid FROM patient WHERE token = ?", (token,)).fetchone()
             pid = row[0] if row else self._enrol(patient, token, recorded)
-            fresh = writing.find_fresh(database, self._sealing, pid, row is None, given, demographics)
+            fresh = writing.find_fresh(database, self._sealing, self._seen, pid, row is None, given, demographics)
             if row is None or fresh.count or fresh.demographics:
                 seq = self._event("facts", pid, str(fresh.count), recorded)
                 writing.write_facts(database, self._sealing, pid, fresh, seq, recorded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from gemel.platform.store import chunks, facts
 from gemel.platform.store.base import Database
 from gemel.platform.store.sealing import Sealing
 
-__all__ = ["Sorted", "last_demographics", "sort_facts", "write_facts"]
+__all__ = ["Seen", "Sorted", "find_fresh", "last_demographics", "sort_facts", "write_facts"]
 
 
 @dataclass
@@ -58,9 +59,42 @@ class Fresh:
         return sum(len(columns["time"]) for _, _, _, columns in self.rows) + len(self.single)
 
 
-def find_fresh(database: Database, sealing: Sealing, pid: str, is_new: bool, given: Sorted, demographics: Demographics | None) -> Fresh:
+class Seen:
+    """Readings of some days as they were last read, so that a stream does not open the whole day again for each reading.
+
+    A block never changes, so what another process adds is found by its higher revision.
+    """
+
+    def __init__(self, most: int = 500) -> None:
+        self._days: OrderedDict[tuple[str, int, int], tuple[int, set[bytes]]] = OrderedDict()
+        self._most = most
+
+    def find(self, database: Database, sealing: Sealing, pid: str, sid: int, day: int) -> tuple[int, set[bytes]]:
+        """Return the newest revision of a day, and its readings."""
+        last, known = self._days.pop((pid, sid, day), (0, set()))
+        chosen = "SELECT rev, block FROM series_chunk WHERE sid = ? AND day = ? AND rev > ? ORDER BY rev"
+        for rev, block in database.execute(chosen, (sid, day, last)).fetchall():
+            known.update(chunks.rows_of(chunks.decode(sealing.open("series_chunk", pid, f"{sid}/{day}", rev, block))))
+            last = rev
+        self._days[pid, sid, day] = last, known
+        if len(self._days) > self._most:
+            self._days.popitem(last=False)
+        return last, set(known)
+
+    def clear(self) -> None:
+        """Forget."""
+        self._days.clear()
+
+
+_FEW = 3
+"""Days of a series up to which each is looked up by itself: a stream, not a bulk."""
+
+
+def find_fresh(
+    database: Database, sealing: Sealing, cache: Seen, pid: str, is_new: bool, given: Sorted, demographics: Demographics | None
+) -> Fresh:
     """Compare with what is there."""
-    rows, places = _new_rows(database, sealing, pid, given.series)
+    rows, places = _new_rows(database, sealing, cache, pid, given.series)
     single = []
     for kind, key, place, body in given.single.values():
         token = sealing.own(pid, kind, key)
@@ -101,7 +135,7 @@ def write_facts(database: Database, sealing: Sealing, pid: str, fresh: Fresh, se
 
 
 def _new_rows(
-    database: Database, sealing: Sealing, pid: str, series: Mapping[tuple[str, str, str], list[Series]]
+    database: Database, sealing: Sealing, cache: Seen, pid: str, series: Mapping[tuple[str, str, str], list[Series]]
 ) -> tuple[list[Any], list[Any]]:
     """Return chunks of readings that are not there yet, and series that are."""
     fresh, places = [], []
@@ -119,7 +153,10 @@ def _new_rows(
         days = chunks.split_days(whole)
         seen: dict[int, set[bytes]] = {}
         revs: dict[int, int] = {}
-        if row is not None and days:
+        if row is not None and len(days) <= _FEW:
+            for day in days:
+                revs[day], seen[day] = cache.find(database, sealing, pid, sid, day)
+        elif row is not None:
             chosen = "SELECT day, rev, block FROM series_chunk WHERE sid = ? AND day BETWEEN ? AND ? ORDER BY day, rev"
             for day, rev, block in database.execute(chosen, (sid, min(days), max(days))):
                 if day in days:
