@@ -20,10 +20,13 @@ from gemel.core import Demographics, Document, Finding, PatientRecord
 from gemel.core.advice import Decision, Outcome
 from gemel.core.errors import FormatError, GemelError, StoreError
 from gemel.core.time import DAY, HOUR
+from gemel.platform.audit import AuditLog, entries
+from gemel.platform.audit_check import verify_trail
 from gemel.platform.crypto import new_key
 from gemel.platform.erase import erase, log_path
 from gemel.platform.keys import FileMaster, make_master, read_master
 from gemel.platform.store import Store, migrate
+from gemel.platform.store.audit_sealer import AuditSealer
 from gemel.platform.store.backup import TABLES, backup, read_erased, restore, verify_backup
 from gemel.platform.store.export import export
 
@@ -365,3 +368,25 @@ def test_a_stream_sees_what_others_wrote_and_what_was_undone(place):
         assert a.append("carl", one[:5], recorded=1) == 5  # takes the number of a series that was erased
         assert a.record("anna").hash == PatientRecord(id="anna").with_facts(*one[:21], one[30]).hash
         assert a.check().problems == ()
+
+
+def test_after_an_erasure_the_audit_trail_verifies_and_does_not_tell(place, tmp_path):
+    keys, trail = FileMaster(new_key()), tmp_path / "audit.jsonl"
+    with Store(place, keys=keys) as store:
+        fill(store, person("anna"))
+        fill(store, person("berta", WORD), recorded=START)
+        anna, berta = store.subject("anna"), store.subject("berta")
+        sealer = AuditSealer(store)
+        with AuditLog(trail, sealer=sealer) as log:
+            for i, who in enumerate((anna, berta, "")):
+                log.write(who="nurse-7", action="read", patient=who, purpose="TREAT", time=START + i, detail={"why": WORD})
+            erase(store, "berta", recorded=START)
+            log.write(who="officer", action="erase", patient=berta, purpose="PATRQT", time=START + 9, detail={})
+        told = list(entries(trail, sealer=sealer))
+        assert ["detail" in entry for entry in told] == [True, False, True, True]
+        assert (told[3]["action"], told[1]["subject"]) == ("erase", berta)
+        assert (store.is_erased(berta), store.is_erased(anna)) == (True, False)
+        assert verify_trail(trail).holds
+        assert _canaries.find([trail], [WORD, "nurse-7"]) == []
+        with pytest.raises(StoreError, match="names nobody"):
+            sealer.seal("stranger", b"", b"audit|1|1")

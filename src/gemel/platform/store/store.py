@@ -224,6 +224,16 @@ class Store:
     def _name(self, pid: str, sealed: bytes | None) -> str:
         return "" if sealed is None else self._sealing.open("patient", pid, pid, 0, sealed).decode()
 
+    def subject(self, patient: str) -> str:
+        """Return the random id of a patient, which says nothing about them: for the audit trail."""
+        with self._transaction("read"):
+            return self._pid(patient)
+
+    def is_erased(self, subject: str) -> bool:
+        """Return whether a random id belonged to somebody who was erased."""
+        with self._transaction("read") as database:
+            return database.execute("SELECT 1 FROM erasure WHERE pid = ?", (subject,)).fetchone() is not None
+
     def patients(self) -> tuple[str, ...]:
         """Return all pseudonyms, in the order of enrolment."""
         with self._transaction("read") as database:
