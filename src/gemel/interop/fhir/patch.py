@@ -28,10 +28,24 @@ def _failed(what: str, seen: object, expected: str) -> DataError:
     )
 
 
+def _items(element: Any, key: str) -> list[Mapping[str, Any]]:
+    found = element.get(key, ()) if isinstance(element, Mapping) else None
+    if not isinstance(found, (tuple, list)) or not all(isinstance(one, Mapping) for one in found):
+        raise _failed(f"{key} is not a list of objects", type(found).__name__, "a Parameters resource")
+    return list(found)
+
+
+def _text(parts: Mapping[str, Mapping[str, Any]], name: str) -> str:
+    found = _plain(parts, name)
+    if not isinstance(found, str):
+        raise _failed(f"part {name} is not text", type(found).__name__, "text")
+    return found
+
+
 def _parts(parameter: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
-    for part in parameter.get("part") or ():
-        name = part.get("name") if isinstance(part, dict) else None
+    for part in _items(parameter, "part"):
+        name = part.get("name")
         if not isinstance(name, str) or name in found:
             raise _failed("a part without a name, or twice", name, "each part once, with its name")
         found[name] = part
@@ -46,7 +60,7 @@ def _value(part: Mapping[str, Any]) -> tuple[Any, str, Any] | None:
         if found is not None and found[0].name == "value":
             return part.get(plain), found[1], part.get("_" + plain)
     resource = part.get("resource")
-    return None if resource is None else (resource, resource.get("resourceType", "Resource"), None)
+    return None if resource is None else (resource, str(resource.get("resourceType")) if isinstance(resource, dict) else "Resource", None)
 
 
 def _plain(parts: Mapping[str, Mapping[str, Any]], name: str) -> Any:
@@ -75,7 +89,7 @@ def _place(field: schema.Field, type_: str | None) -> str:
 def _built(part: Mapping[str, Any], type_: str) -> dict[str, Any]:
     """An element without a type of its own, given as parts."""
     out: dict[str, Any] = {}
-    for one in part.get("part") or ():
+    for one in _items(part, "part"):
         field = _field(type_, str(one.get("name")))
         value, kind, extra = _given(one, field.types[0])
         _put(out, _place(field, kind if field.choice else None), value, extra, None if field.most == 1 else len(_list(out, field.name)))
@@ -173,7 +187,7 @@ def _index(parts: Mapping[str, Mapping[str, Any]], name: str, most: int) -> int:
 
 
 def _add(top: Node, parts: Mapping[str, Mapping[str, Any]]) -> None:
-    path, name = _plain(parts, "path"), _plain(parts, "name")
+    path, name = _text(parts, "path"), _text(parts, "name")
     node = _one(top, path, "add")
     beside = not isinstance(node.value, dict)
     field = _field("Element" if beside else node.type, name)
@@ -202,13 +216,13 @@ def _part(parts: Mapping[str, Mapping[str, Any]], name: str) -> Mapping[str, Any
 
 
 def _insert(top: Node, parts: Mapping[str, Mapping[str, Any]]) -> None:
-    holder, key, field, count = _many(top, _plain(parts, "path"), "insert")
+    holder, key, field, count = _many(top, _text(parts, "path"), "insert")
     value, _, extra = _given(_part(parts, "value"), field.types[0])
     _put(holder, key, value, extra, _index(parts, "index", count))
 
 
 def _delete(top: Node, parts: Mapping[str, Mapping[str, Any]]) -> None:
-    path = _plain(parts, "path")
+    path = _text(parts, "path")
     nodes = _found(top, path, "delete")
     if len(nodes) > 1:
         raise _failed("delete: more than one element", f"{len(nodes)} at {path}", "a path to one element")
@@ -221,7 +235,7 @@ def _delete(top: Node, parts: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _replace(top: Node, parts: Mapping[str, Mapping[str, Any]]) -> None:
-    node = _one(top, _plain(parts, "path"), "replace")
+    node = _one(top, _text(parts, "path"), "replace")
     value, kind, extra = _given(_part(parts, "value"), node.type)
     owner, parent = _owner(node), _holder(node)
     found = schema.find(parent.type if isinstance(parent.value, dict) else "Element", node.key)
@@ -231,7 +245,7 @@ def _replace(top: Node, parts: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _move(top: Node, parts: Mapping[str, Mapping[str, Any]]) -> None:
-    holder, key, _, count = _many(top, _plain(parts, "path"), "move")
+    holder, key, _, count = _many(top, _text(parts, "path"), "move")
     source, destination = _index(parts, "source", count - 1), _index(parts, "destination", count - 1)
     value, extra = _take(holder, key, source)
     _put(holder, key, value, extra, destination)
@@ -258,11 +272,11 @@ def fhirpath_patch(tree: Mapping[str, Any], patch: Mapping[str, Any]) -> Element
     if patch.get("resourceType") != "Parameters":
         raise _failed("not a patch", patch.get("resourceType"), "a Parameters resource")
     found = thaw(tree)
-    for one in patch.get("parameter") or ():
+    for one in _items(patch, "parameter"):
         if one.get("name") != "operation":
             raise _failed("not an operation", one.get("name"), "a parameter named operation")
         parts = _parts(one)
-        name = _plain(parts, "type")
+        name = _text(parts, "type")
         if name not in _OPERATIONS:
             raise _failed("no such operation", name, ", ".join(_OPERATIONS))
         _OPERATIONS[name](root(found), parts)

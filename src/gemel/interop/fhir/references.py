@@ -7,7 +7,7 @@ HL7 FHIR R4, https://hl7.org/fhir/R4/references.html and https://hl7.org/fhir/R4
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gemel.interop.fhir import schema
@@ -35,10 +35,15 @@ def _held(node: Node) -> Iterator[tuple[Node, Node | None, Node | None]]:
             stack += [(child, owner, bundle) for child in reversed(children(one)) if isinstance(child, Node)]
 
 
+def _items(element: Mapping[str, Any], key: str) -> Sequence[Any]:
+    found = element.get(key)
+    return found if isinstance(found, (tuple, list)) else ()
+
+
 def _entries(bundle: Node) -> dict[str, str]:
     """The types of a Bundle's resources by full address and by type and id."""
     found: dict[str, str] = {}
-    for entry in bundle.value.get("entry") or ():
+    for entry in _items(bundle.value, "entry"):
         resource = entry.get("resource") if isinstance(entry, dict) else None
         if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
             continue
@@ -51,7 +56,7 @@ def _entries(bundle: Node) -> dict[str, str]:
 
 
 def _contained(owner: Node | None) -> dict[str, str]:
-    inner = owner.value.get("contained") or () if owner is not None and isinstance(owner.value, dict) else ()
+    inner = _items(owner.value, "contained") if owner is not None and isinstance(owner.value, dict) else ()
     return {f"#{one.get('id')}": str(one.get("resourceType")) for one in inner if isinstance(one, dict)}
 
 
@@ -87,7 +92,7 @@ def _one(node: Node, owner: Node | None, known: Mapping[str, str], inner: Mappin
 
 
 def _bundle(node: Node) -> Iterator[_Row]:
-    for i, entry in enumerate(node.value.get("entry") or ()):
+    for i, entry in enumerate(_items(node.value, "entry")):
         resource, url = (entry.get("resource"), entry.get("fullUrl")) if isinstance(entry, dict) else (None, None)
         if (
             isinstance(resource, dict)
@@ -112,7 +117,7 @@ def _bundle(node: Node) -> Iterator[_Row]:
 
 
 def _unused(owner: Node, used: set[str]) -> Iterator[_Row]:
-    for i, one in enumerate(owner.value.get("contained") or ()):
+    for i, one in enumerate(_items(owner.value, "contained")):
         name = one.get("id") if isinstance(one, dict) else None
         if isinstance(name, str) and f"#{name}" not in used and not _refers_back(one):
             yield (

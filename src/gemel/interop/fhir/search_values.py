@@ -11,7 +11,7 @@ import datetime as dt
 import math
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -178,34 +178,42 @@ def _day_range(text: str) -> tuple[int, int]:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return value if value.__class__ is str else None
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (tuple, list)) else ()
 
 
 def _coding(value: Any, _: str | None) -> list[TokenValue]:
     if isinstance(value, dict) and ("code" in value or "system" in value):
-        return [TokenValue(value.get("system"), value.get("code"), value.get("display"))]
+        return [TokenValue(_text(value.get("system")), _text(value.get("code")), _text(value.get("display")))]
     return []
 
 
 def _concept(value: Any, _: str | None) -> list[TokenValue]:
     if not isinstance(value, dict):
         return []
-    text = value.get("text")
-    codings = value.get("coding")
+    text = _text(value.get("text"))
+    codings = _items(value.get("coding"))
     if codings:
-        return [TokenValue(one.get("system"), one.get("code"), one.get("display") or text) for one in codings if isinstance(one, dict)]
+        return [
+            TokenValue(_text(one.get("system")), _text(one.get("code")), _text(one.get("display")) or text) for one in codings if isinstance(one, dict)
+        ]  # fmt: skip
     return [TokenValue(None, None, text)] if text else []
 
 
 def _identifier(value: Any, _: str | None) -> list[TokenValue]:
-    if not isinstance(value, dict) or "value" not in value:
+    if not isinstance(value, dict) or not isinstance(value.get("value"), str):
         return []
     kind = value.get("type")
-    return [TokenValue(value.get("system"), value["value"], kind.get("text") if isinstance(kind, dict) else None)]
+    return [TokenValue(_text(value.get("system")), value["value"], _text(kind.get("text")) if isinstance(kind, dict) else None)]
 
 
 def _contact(value: Any, _: str | None) -> list[TokenValue]:
-    return [TokenValue(value.get("system"), value["value"])] if isinstance(value, dict) and "value" in value else []
+    return (
+        [TokenValue(_text(value.get("system")), value["value"])] if isinstance(value, dict) and isinstance(value.get("value"), str) else []
+    )
 
 
 def _plain_token(value: Any, system: str | None) -> list[TokenValue]:
@@ -247,7 +255,7 @@ def _period(value: Any, _: str | None) -> list[DateValue]:
 def _timing(value: Any, _: str | None) -> list[DateValue]:
     if not isinstance(value, dict):
         return []
-    events = [found for one in value.get("event") or () if isinstance(one, str) and (found := date_range(one)) is not None]
+    events = [found for one in _items(value.get("event")) if isinstance(one, str) and (found := date_range(one)) is not None]
     out = [DateValue(min(low for low, _ in events), max(high for _, high in events))] if events else []
     repeat = value.get("repeat")
     return out + _period(repeat["boundsPeriod"], None) if isinstance(repeat, dict) and "boundsPeriod" in repeat else out
@@ -292,29 +300,29 @@ def _base(code: str) -> tuple[float, float, str] | None:
 def _quantity(value: Any, _: str | None) -> list[QuantityValue]:
     if not isinstance(value, dict) or not _is_number(number := value.get("value")):
         return []
-    system, code, comparator = value.get("system"), value.get("code"), value.get("comparator")
+    system, code, unit, comparator = _text(value.get("system")), _text(value.get("code")), _text(value.get("unit")), value.get("comparator")
     middle, low, high = _spread(number)
     if comparator is not None:
         low = -math.inf if comparator in ("<", "<=") else low
         high = math.inf if comparator in (">", ">=") else high
-    base = _base(code) if system == _UCUM and isinstance(code, str) else None
+    base = _base(code) if system == _UCUM and code is not None else None
     if base is None:
-        return [QuantityValue(middle, low, high, system, code, value.get("unit"), None, None)]
-    return [QuantityValue(middle, low, high, system, code, value.get("unit"), middle * base[0] + base[1], base[2])]
+        return [QuantityValue(middle, low, high, system, code, unit, None, None)]
+    return [QuantityValue(middle, low, high, system, code, unit, middle * base[0] + base[1], base[2])]
 
 
 def _money(value: Any, _: str | None) -> list[QuantityValue]:
     if not isinstance(value, dict) or not _is_number(value.get("value")):
         return []
-    currency = value.get("currency")
+    currency = _text(value.get("currency"))
     return [QuantityValue(*_spread(value["value"]), "urn:iso:std:iso:4217", currency, currency, None, None)]
 
 
 def _reference(value: Any, _: str | None) -> list[ReferenceValue]:
     if not isinstance(value, dict):
         return []
-    identifier, text, type_ = value.get("identifier"), value.get("reference"), value.get("type")
-    known = (identifier.get("system"), identifier.get("value")) if isinstance(identifier, dict) else None
+    identifier, text, type_ = value.get("identifier"), value.get("reference"), _text(value.get("type"))
+    known = (_text(identifier.get("system")), _text(identifier.get("value"))) if isinstance(identifier, dict) else None
     if isinstance(text, str):
         found = parsed_reference(text)
         if known is None and type_ is None:

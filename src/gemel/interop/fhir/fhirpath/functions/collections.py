@@ -233,7 +233,7 @@ _EAGER: dict[str, tuple[Callable[..., Items], int, int]] = {
     "anyFalse": (_all_are(False, False), 0, 0), "subsetOf": (_subset, 1, 1), "supersetOf": (lambda _, a, b: _subset(_, b, a), 1, 1),
     "single": (_single, 0, 0), "first": (lambda _, focus: focus[:1], 0, 0), "last": (lambda _, focus: focus[-1:], 0, 0),
     "tail": (lambda _, focus: focus[1:], 0, 0), "skip": (_skip, 1, 1), "take": (_take, 1, 1), "intersect": (_intersect, 1, 1),
-    "exclude": (_exclude, 1, 1), "union": (lambda _, a, b: distinct(a + b), 1, 1), "combine": (lambda _, a, b: a + b, 1, 2),
+    "exclude": (_exclude, 1, 1), "union": (lambda _, a, b: distinct(a + b), 1, 1), "combine": (lambda _, a, b, *__: a + b, 1, 2),
     "children": (_children, 0, 0), "descendants": (_descendants, 0, 0), "ofType": (_of_type, 1, 1), "as": (_of_type, 1, 1), "is": (_is, 1, 1),
     "type": (lambda _, focus: [type_of(item) for item in focus], 0, 0),
 }  # fmt: skip
