@@ -171,7 +171,21 @@ def fhir_bundle(*more):
     return {"resourceType": "Bundle", "type": "transaction", "timestamp": "2026-01-01T09:00:00Z", "entry": [patient, *readings, *more]}
 
 
+_AT = 'sourceName="w" creationDate="2026-01-01 08:06:00 +0100" startDate="2026-01-01 08:05:00 +0100" endDate="2026-01-01 08:05:00 +0100"'
+APPLE = f"""<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE HealthData [<!ELEMENT HealthData (Record)*>]>
+<HealthData locale="de_DE"><Me HKCharacteristicTypeIdentifierDateOfBirth="1980-06-01"/>
+<Record type="HKQuantityTypeIdentifierHeartRate" unit="count/min" value="61" {_AT}/>
+<Record type="HKQuantityTypeIdentifierStepCount" unit="count" value="40" {_AT}/>
+<Record type="HKQuantityTypeIdentifierBloodGlucose" unit="mg/dL" value="110" {_AT}/>
+<Record type="HKQuantityTypeIdentifierDietaryCarbohydrates" unit="g" value="30" {_AT}/>
+<Record type="HKQuantityTypeIdentifierInsulinDelivery" unit="IU" value="3" {_AT}><MetadataEntry key="HKInsulinDeliveryReason" value="2"/></Record>
+<Workout workoutActivityType="HKWorkoutActivityTypeRunning" {_AT}/>
+</HealthData>
+"""
+
 DOCUMENTS = {
+    "apple-health": ("export.xml", APPLE),
     "nightscout": ("nightscout.json", json.dumps(NIGHTSCOUT)),
     "tidepool": ("tidepool.json", json.dumps(TIDEPOOL)),
     "open-mhealth": ("points.json", json.dumps(OPEN_MHEALTH)),

@@ -15,6 +15,7 @@ from gemel.core import PatientRecord
 from gemel.core.errors import DataError, FormatError
 from gemel.core.time import zone
 from gemel.interop.wearables import (
+    apple,
     azt1d,
     cgmacros,
     colas,
@@ -63,6 +64,7 @@ _LAYOUTS: tuple[Layout, ...] = (
     open_mhealth.LAYOUT,
     nightscout.LAYOUT,
     ohio_xml.LAYOUT,
+    apple.LAYOUT,
     glucose_ml.LAYOUT,
     d1namo.LAYOUT,
     hupa.LAYOUT,
@@ -96,7 +98,7 @@ def _sort(sources: Sequence[Source], format: str | None) -> tuple[dict[str, list
     for source in sources:
         if len(sources) == 1 and format is not None:
             return {format: [source]}, []
-        head = source.read()[:_HEAD]
+        head = source.head(_HEAD)
         for layout in _LAYOUTS:
             if (format is None or layout.name == format) and layout.sniff(source.name, head):
                 groups.setdefault(layout.name, []).append(source)
@@ -113,7 +115,7 @@ def _explain(sources: Sequence[Source], path: Path) -> DataError:
         return FormatError(f"{path.name} holds no file", expected="a table, a zip or a folder with tables", fix="check the path")
     if len(sources) == 1:
         try:
-            first = decode(sources[0].read()[:_HEAD], path.name).lstrip("\ufeff").splitlines()[0]
+            first = decode(sources[0].head(_HEAD), path.name).lstrip("\ufeff").splitlines()[0]
         except FormatError as error:
             return error
         if not first.lstrip().startswith(("{", "[", "<")) and any(mark in first for mark in (",", ";", "\t")):

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -151,10 +152,31 @@ class Options:
 
 @dataclass(frozen=True)
 class Source:
-    """One file, on disk or inside a zip; bytes are read when asked for."""
+    """One file, on disk or inside a zip; bytes are read when asked for, or streamed where a file can be larger than memory."""
 
     name: str
     read: Callable[[], bytes]
+    open: Callable[[], IO[bytes]] | None = None
+
+    def stream(self) -> IO[bytes]:
+        """Open the unpacked bytes for reading from their start, without a limit of their own."""
+        return io.BytesIO(self.read()) if self.open is None else self.open()
+
+    def head(self, count: int) -> bytes:
+        """Return the first bytes, without reading the rest.
+
+        Raises
+        ------
+        FormatError
+            When they cannot be unpacked.
+        """
+        try:
+            with self.stream() as stream:
+                return stream.read(count)
+        except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+            raise FormatError(
+                f"{self.base} cannot be unpacked", seen=type(error).__name__, fix="fetch the file again, or unpack it first"
+            ) from error
 
     @property
     def stem(self) -> str:
@@ -214,7 +236,11 @@ def _zip_sources(name: str, raw: bytes) -> list[Source]:
     try:
         archive = zipfile.ZipFile(io.BytesIO(raw))
         members = [m for m in archive.infolist() if not m.is_dir() and not _skip(m.filename)]
-        for member in members:
+    except zipfile.BadZipFile as error:
+        raise FormatError(f"{name} cannot be unpacked", seen="a damaged zip file", fix="fetch the file again") from error
+
+    def reader(member: zipfile.ZipInfo) -> Callable[[], bytes]:
+        def read() -> bytes:
             if member.file_size > _MAX_BYTES:
                 raise FormatError(
                     f"{member.filename} in {name} is too large",
@@ -222,11 +248,6 @@ def _zip_sources(name: str, raw: bytes) -> list[Source]:
                     expected=f"at most {_MAX_BYTES}",
                     fix="split the file",
                 )
-    except zipfile.BadZipFile as error:
-        raise FormatError(f"{name} cannot be unpacked", seen="a damaged zip file", fix="fetch the file again") from error
-
-    def reader(member: zipfile.ZipInfo) -> Callable[[], bytes]:
-        def read() -> bytes:
             try:
                 raw_member = archive.read(member)
             except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
@@ -239,7 +260,10 @@ def _zip_sources(name: str, raw: bytes) -> list[Source]:
 
         return read
 
-    return [Source(m.filename, reader(m)) for m in sorted(members, key=lambda m: m.filename)]
+    def opener(member: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
+        return lambda: cast(IO[bytes], gzip.open(archive.open(member))) if member.filename.endswith(".gz") else archive.open(member)
+
+    return [Source(m.filename, reader(m), opener(m)) for m in sorted(members, key=lambda m: m.filename)]
 
 
 def _file_sources(path: Path, name: str) -> list[Source]:
@@ -253,8 +277,8 @@ def _file_sources(path: Path, name: str) -> list[Source]:
             f"cannot open {name}", seen=type(error).__name__, expected="a readable file", fix="check path and permissions"
         ) from error
     if head.startswith(b"\x1f\x8b"):
-        return [Source(name, lambda: _gunzip(name, path.read_bytes()))]
-    return [Source(name, lambda: _checked(name, path.read_bytes()))]
+        return [Source(name, lambda: _gunzip(name, path.read_bytes()), lambda: cast(IO[bytes], gzip.open(path)))]
+    return [Source(name, lambda: _checked(name, path.read_bytes()), lambda: path.open("rb"))]
 
 
 def collect(path: Path) -> list[Source]:
