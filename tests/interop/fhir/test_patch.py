@@ -91,6 +91,8 @@ def test_patches_that_keep_what_stands_beside(patch, path, wanted):
         (operation("insert", path="Patient.name", index=7, value={"valueString": ""}), "outside"), (operation("move", path="Patient.birthDate", source=0, destination=0), "not a list"),
         (operation("replace", path="Patient", value={"valueString": "x"}), "itself"), (operation("replace", path="Patient.name.count()", value={"valueString": "x"}), "computed"),
         (operation("replace", path="Patient.deceased", value={"valueQuantity": {}}), "cannot be of that type"), ({"resourceType": "Patient"}, "not a patch"),
+        ({"resourceType": "Parameters", "parameter": [3]}, "list of objects"),
+        (operation("replace", path=3), "not text"),
         (operation("replace", path="Patient.birthDate"), "part value is missing"), ({"resourceType": "Parameters", "parameter": [{"name": "x"}]}, "not an operation"),
     ],
 )  # fmt: skip

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import random
+import subprocess
+import sys
 import time
 
 import pytest
 
 from _fhir import examples, synthea
-from gemel.core.errors import FormatError
+from gemel.core.errors import DataError, FormatError
 from gemel.interop.fhir.codec import decode, freeze, thaw
+from gemel.interop.fhir.index import search_values
 from gemel.interop.fhir.narrative import faults
+from gemel.interop.fhir.patch import fhirpath_patch
 from gemel.interop.fhir.primitives import fault
 from gemel.interop.fhir.validate import NOT_CHECKED, Issue, outcome, validate
 
@@ -144,7 +148,23 @@ def test_nothing_in_a_resource_breaks_it():
                 place[key] = draw.choice(odd)
                 break
             place = place[key]
-        validate(freeze(tree))
+        broken = freeze(tree)
+        validate(broken)
+        try:
+            search_values(broken)
+            fhirpath_patch(
+                broken, {"resourceType": "Parameters", "parameter": [{"name": "operation", "part": [{"name": draw.choice(odd[4:])}]}]}
+            )
+        except DataError:
+            continue
+
+
+def test_reading_and_checking_needs_no_numeric_stack():
+    code = (
+        "import sys, gemel.interop.fhir.files, gemel.interop.fhir.index, gemel.interop.fhir.patch, gemel.interop.fhir.validate, gemel.interop.fhir.views;"
+        "print([name for name in ('jax', 'scipy', 'pandas', 'pint') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 @pytest.mark.parametrize(
