@@ -390,3 +390,43 @@ def test_after_an_erasure_the_audit_trail_verifies_and_does_not_tell(place, tmp_
         assert _canaries.find([trail], [WORD, "nurse-7"]) == []
         with pytest.raises(StoreError, match="names nobody"):
             sealer.seal("stranger", b"", b"audit|1|1")
+
+
+def test_large_bytes_lie_sealed_in_files_of_their_own_and_go_with_their_patient(places, tmp_path):
+    place, keys, folder = places(), FileMaster(new_key()), tmp_path / "files"
+    body, other = WORD.encode() * 1000, b"scan of carl" * 100
+    with Store(place, keys=keys, blobs=folder) as store:
+        for name in ("anna", "carl"):
+            fill(store, person(name))
+        told = store.add_bytes("anna", body)
+        assert (store.add_bytes("anna", body), store.get_bytes("anna", told)) == (told, body)
+        kept = store.add_bytes("carl", other)
+        assert store.add_bytes("carl", body) == told  # the same bytes of another are another file
+        assert len([p for p in folder.rglob("*") if p.is_file()]) == 3
+        with pytest.raises(RuntimeError), store.batch():  # noqa: PT012  all of the batch is meant
+            store.add_bytes("anna", b"undone")
+            raise RuntimeError
+        assert "belongs to nobody" in " ".join(store.check().problems)
+        assert (store.sweep(), store.sweep(grace_s=0.0)) == (0, 1)  # somebody may be adding it: not at once
+        assert store.check().problems == ()
+        with pytest.raises(StoreError, match="no such bytes"):
+            store.get_bytes("carl", "0" * 64)
+        backup(store, tmp_path / "b", tmp_path / "k.json", made=1)
+        erase(store, "anna", recorded=2, log=tmp_path / "log")
+        assert len([p for p in folder.rglob("*") if p.is_file()]) == 2
+        assert store.get_bytes("carl", kept) == other
+        assert _canaries.find([p for p in tmp_path.rglob("*") if p.is_file()], [WORD]) == []
+    target = places()
+    assert restore(tmp_path / "b", tmp_path / "k.json", target, master=keys, recorded=3, blobs_folder=tmp_path / "new").problems == ()
+    with Store(target, keys=keys, blobs=tmp_path / "new") as store:
+        assert (store.patients(), store.get_bytes("carl", kept), store.get_bytes("carl", told)) == (("carl",), other, body)
+        (victim,) = [p for p in (tmp_path / "new").rglob("*") if p.is_file() and p.stat().st_size < 5000]
+        victim.write_bytes(victim.read_bytes()[:-1] + b"x")
+        assert "damaged" in " ".join(store.check().problems)
+        victim.unlink()
+        assert "its file is gone" in " ".join(store.check().problems)
+        with pytest.raises(StoreError, match="is gone"):
+            store.get_bytes("carl", kept)
+    (tmp_path / "flat").write_bytes(b"")
+    with Store(target, keys=keys, blobs=tmp_path / "flat") as store, pytest.raises(StoreError, match="cannot be written"):
+        store.add_bytes("carl", b"more")

@@ -22,7 +22,7 @@ from gemel.platform.store.facts import TABLES as FACTS
 
 __all__ = ["Erasure", "erase", "log_path", "scrub"]
 
-_ROWS = ("outcome", "decision", "proposal", "forecast", "twin_version", *FACTS)
+_ROWS = ("blob", "outcome", "decision", "proposal", "forecast", "twin_version", *FACTS)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,9 @@ def erase(store: Store, patient: str, *, recorded: int, key_backups: Iterable[Pa
 
 
 def scrub(store: Store) -> None:
-    """Overwrite what was deleted: pages, and the write-ahead log. Done again when erasing was cut short."""
+    """Overwrite what was deleted: pages, and the write-ahead log; files that belong to nobody go too. Done again when erasing was cut short."""
+    if store.blobs is not None:
+        store.sweep(grace_s=0.0)
     store._database.scrub()
 
 

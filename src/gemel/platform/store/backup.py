@@ -18,6 +18,7 @@ from typing import Any
 
 from gemel.core.errors import FormatError, StoreError
 from gemel.platform.keys import Master
+from gemel.platform.store import blobs
 from gemel.platform.store.base import Database
 from gemel.platform.store.check import StoreCheck
 from gemel.platform.store.migrate import HEAD, REVISIONS, SEALED, migrate
@@ -30,6 +31,7 @@ TABLES: dict[str, str] = {
     "erasure": "pid", "patient": "pid", "event": "seq", "demographics": "pid, rev", "series": "sid", "series_chunk": "sid, day, rev", "exposure": "pid, token",
     "finding": "pid, token", "document": "pid, token", "geometry": "pid, token", "twin_version": "id", "forecast": "id", "proposal": "id", "decision": "id",
     "outcome": "id", "job": "id", "checkpoint": "consumer", "source": "name", "inbox": "seq", "inbox_patient": "seq, pid",
+    "blob": "pid, token",
 }  # fmt: skip
 """What is in a backup, parents first, and the order of its rows."""
 
@@ -106,6 +108,26 @@ def _write(path: Path, lines: Iterable[bytes], *, mode: int = 0o600, replace: bo
     return count, sink_hash.hexdigest()
 
 
+def _copy(database: Database, source: Path | None, folder: Path) -> dict[str, str]:
+    """Copy the sealed files of a snapshot; return the hash of each."""
+    copied: dict[str, str] = {}
+    for (token,) in database.execute("SELECT token FROM blob ORDER BY token").fetchall():
+        try:
+            body = b"" if source is None else blobs.path_of(source, token).read_bytes()
+        except OSError:
+            body = b""
+        if not body:
+            raise StoreError(
+                "a file of the store is gone",
+                seen=token[:12],
+                expected="the folder of its large bytes",
+                fix="name it; if somebody is being erased now, try again",
+            )
+        blobs.write_file(blobs.path_of(folder / "blobs", token), body)
+        copied[token] = sha256(body).hexdigest()
+    return copied
+
+
 def _canonical(told: dict[str, Any]) -> bytes:
     return json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
 
@@ -142,7 +164,8 @@ def backup(store: Store, folder: Path, keys: Path, *, made: int) -> Backup:
             tables[table] = {"columns": columns, "rows": rows, "sha256": found}
         last = database.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]
         master = database.execute("SELECT kek FROM key_wrap WHERE subject = ?", (DEPLOYMENT,)).fetchone()[0]
-        told = {"format": FORMAT, "made": made, "revision": HEAD, "last_event": last, "master": master, "tables": tables}
+        copied = _copy(database, store.blobs, folder)
+        told = {"format": FORMAT, "blobs": copied, "made": made, "revision": HEAD, "last_event": last, "master": master, "tables": tables}
         told["token"] = store._sealing.token("backup", _canonical(told))
         wraps = [
             {"subject": subject, "number": number, "kek": kek, "wrapped": bytes(wrapped).hex(), "seals": seals}
@@ -213,7 +236,16 @@ def read_erased(path: Path) -> set[str]:
         raise FormatError("not an erasure log", seen=path.name, expected="the NAME.erased that gemel erase writes") from error
 
 
-def restore(folder: Path, keys: Path, place: str | Path, *, master: Master, erased: Iterable[str] = (), recorded: int) -> StoreCheck:
+def restore(
+    folder: Path,
+    keys: Path,
+    place: str | Path,
+    *,
+    master: Master,
+    erased: Iterable[str] = (),
+    recorded: int,
+    blobs_folder: Path | None = None,
+) -> StoreCheck:
     """Make a store again from a backup and its key backup, of either database into either, and check it.
 
     Erasures are replayed first: those of the backup, of the key backup, and those given. Of these patients nothing but a number and its events comes back.
@@ -224,6 +256,7 @@ def restore(folder: Path, keys: Path, place: str | Path, *, master: Master, eras
     master : the key that the key backup was wrapped by.
     erased : patients of erasure logs.
     recorded : ns UTC, when.
+    blobs_folder : the new store's folder of large bytes; left out, ``NAME.blobs`` beside a file.
 
     Raises
     ------
@@ -254,13 +287,16 @@ def restore(folder: Path, keys: Path, place: str | Path, *, master: Master, eras
             fix="name the key backup that was written with it, or a later one",
         )
     migrate(place, found.revision, keys=master)
-    with Store(place, keys=master) as store:
+    with Store(place, keys=master, blobs=blobs_folder) as store:
         if store.counts()["event"] or store.counts()["patient"]:
             raise StoreError(
                 "a store is never overwritten", seen=str(store.place).rsplit("/", 1)[-1], expected="a new file or an empty schema"
             )
         with store._transaction("write") as database:
             _fill(database, store._sealing, folder, told, wraps, gone, recorded)
+            for pid, token, _ in _load(folder, "blob"):
+                if pid not in gone:
+                    blobs.write_file(blobs.path_of(store._folder(), token), blobs.path_of(folder / "blobs", token).read_bytes())
         store._sealing.forget()
         bare = {key: value for key, value in told.items() if key != "token"}
         if store._sealing.token("backup", _canonical(bare)) != told["token"]:

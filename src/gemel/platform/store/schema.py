@@ -12,7 +12,7 @@ FACTS = ("exposure", "finding", "document", "geometry")
 VERSIONED = ("twin_version", "forecast", "proposal")
 """Tables of named blobs of which every version is kept."""
 
-APPEND_ONLY = ("patient", "demographics", "event", "series", "series_chunk", *FACTS, *VERSIONED, "decision", "outcome", "erasure")
+APPEND_ONLY = ("patient", "demographics", "event", "series", "series_chunk", *FACTS, *VERSIONED, "decision", "outcome", "blob", "erasure")
 """Tables in which triggers forbid UPDATE and DELETE, but for rows of a patient who stands in ``erasure``."""
 
 metadata = sa.MetaData()
@@ -170,6 +170,7 @@ inbox_patient = _table(
     _integer("seq", sa.ForeignKey("inbox.seq"), primary_key=True),
     _text("pid", sa.ForeignKey("patient.pid"), primary_key=True),
 )
+blob = _table("blob", _text("pid", sa.ForeignKey("patient.pid"), primary_key=True), _text("token", primary_key=True), _integer("size"))
 key_wrap = _table(
     "key_wrap", _text("subject", primary_key=True), _integer("number", primary_key=True), _text("kek"), _bytes("wrapped"), _integer("seals")
 )

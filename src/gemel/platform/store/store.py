@@ -12,8 +12,9 @@ from gemel.core.advice import Decision, Outcome
 from gemel.core.errors import StoreError
 from gemel.core.record import Demographics, Fact, PatientRecord
 from gemel.platform.keys import Master
-from gemel.platform.store import facts, inbox, jobs, reading, versions, writing
+from gemel.platform.store import blobs, facts, inbox, jobs, reading, versions, writing
 from gemel.platform.store.base import Database, Mode, is_postgres, open_database
+from gemel.platform.store.blobs import folder_of as blobs_beside
 from gemel.platform.store.check import StoreCheck, find_problems
 from gemel.platform.store.inbox import Message
 from gemel.platform.store.migrate import HEAD, master_of, migrate, revision_of
@@ -22,7 +23,19 @@ from gemel.platform.store.versions import Version
 
 __all__ = ["Event", "Store"]
 
-_COUNTED = ("patient", "series", "series_chunk", *facts.TABLES, "event", *versions.KINDS.values(), "decision", "outcome", "job", "inbox")
+_COUNTED = (
+    "patient",
+    "series",
+    "series_chunk",
+    *facts.TABLES,
+    "event",
+    *versions.KINDS.values(),
+    "decision",
+    "outcome",
+    "job",
+    "inbox",
+    "blob",
+)
 
 
 class Event(NamedTuple):
@@ -47,6 +60,7 @@ class Store:
     Parameters
     ----------
     place : a file, made when missing (readable by its owner alone), on a local disk; or a ``postgresql://`` URL. An older store is carried to the present schema.
+    blobs : the folder of large bytes. Left out: ``NAME.blobs`` beside a file; for a server it must be named before :meth:`add_bytes` is used.
     keys : the master key. Left out: ``GEMEL_KEY`` or ``GEMEL_KEY_FILE``; for a file also ``NAME.key`` beside it, which is made with a new store.
     busy_ms : how long to wait for another process that writes.
 
@@ -56,8 +70,9 @@ class Store:
         When the store is locked, damaged, of a newer gemel, another program's, or sealed under another key, with what to do.
     """
 
-    def __init__(self, place: str | Path, *, keys: Master | None = None, busy_ms: int = 5000) -> None:
+    def __init__(self, place: str | Path, *, keys: Master | None = None, blobs: Path | None = None, busy_ms: int = 5000) -> None:
         self.place = str(place) if is_postgres(place) else Path(place)
+        self.blobs = blobs or blobs_beside(self.place)
         self._depth = 0
         self._seen = writing.Seen()
         self._database: Database = open_database(self.place, busy_ms=busy_ms)
@@ -256,6 +271,28 @@ class Store:
             names = {pid: self._name(pid, name) for pid, name in sealed.items()}
             return [Event(seq, kind, names[pid], ref, recorded) for seq, kind, pid, ref, recorded in rows]
 
+    def _folder(self) -> Path:
+        if self.blobs is None:
+            raise StoreError(
+                "the store has no folder for large bytes", expected="a folder that all its users reach", fix="Store(..., blobs=FOLDER)"
+            )
+        return self.blobs
+
+    def add_bytes(self, patient: str, body: bytes) -> str:
+        """Keep large bytes of a patient (a letter, an image), sealed in a file of their own; return their SHA-256, as a ``Document`` names it."""
+        with self._transaction("write") as database:
+            return blobs.add(database, self._sealing, self._folder(), self._pid(patient), body)
+
+    def get_bytes(self, patient: str, sha256: str) -> bytes:
+        """Return large bytes of a patient."""
+        with self._transaction("read") as database:
+            return blobs.read(database, self._sealing, self._folder(), self._pid(patient), sha256)
+
+    def sweep(self, *, grace_s: float = 3600.0) -> int:
+        """Remove files that belong to nobody, left by changes that were undone; return how many."""
+        with self._transaction("write") as database:
+            return blobs.sweep(database, self._folder(), grace_s=grace_s)
+
     def position(self, consumer: str) -> int:
         """Return the last event that a consumer has dealt with."""
         with self._transaction("read") as database:
@@ -329,5 +366,5 @@ class Store:
     def check(self) -> StoreCheck:
         """Check pages, references, gaps in the events, keys, and that every sealed value opens to what its token says."""
         with self._transaction("read") as database:
-            problems = find_problems(database, self._sealing)
+            problems = (*find_problems(database, self._sealing), *blobs.find_problems(database, self._sealing, self.blobs))
         return StoreCheck(self.counts(), problems)

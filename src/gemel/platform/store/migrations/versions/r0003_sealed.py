@@ -241,11 +241,12 @@ def upgrade() -> None:
     _make({
         "inbox": [_integer("seq"), _text("subject"), _text("source"), _text("content"), _integer("received_ns"), _text("state"), _integer("attempts"), _bytes("told"),
                   _bytes("body"), _key("seq"), sa.UniqueConstraint("subject", name="uq_inbox_subject"), sa.UniqueConstraint("content", name="uq_inbox_content")],
+        "blob": [_text("pid"), _text("token"), _integer("size"), _key("pid", "token"), _to("", "pid", "patient", "pid")],
         "inbox_patient": [_integer("seq"), _text("pid"), _key("seq", "pid"), _to("", "seq", "inbox", "seq"), _to("", "pid", "patient", "pid")],
     })  # fmt: skip
     guard("event")
     guard("erasure")
-    for name in _ERASABLE:
+    for name in (*_ERASABLE, "blob"):
         guard_erasable(name)
 
 
@@ -298,7 +299,7 @@ def downgrade() -> None:
         name, text = json.loads(opened("job", subject, key, 0, body))
         told = "" if result is None else opened("job", subject, key, "result", result)
         _put("job", (key, kind, name, text, created, state, worker, lease, attempts, told))
-    for name in ("inbox_patient", "inbox"):
+    for name in ("blob", "inbox_patient", "inbox"):
         op.drop_table(name)
     _exchange()
     for name in ("key_backup", "source", "erasure", "key_wrap"):
