@@ -31,6 +31,7 @@ NOT_CHECKED = "not checked: profiles, slicing, codes that need a terminology ser
 _OWN = ("ele-1", "txt-1", "txt-2", "dom-3", "ref-1")  # done here, with a message that says more
 _MEANT = {"ras-2": "probability.ofType(decimal).all($this <= 100)"}  # as written it is empty, not true, where no probability is given
 _STEPS = 500_000
+_ADDRESSED = {("Coding", "system"), ("Identifier", "system"), ("Extension", "url")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,22 @@ class Issue:
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.path}: {self.message}"
+
+
+def _is_absolute(node: Node) -> bool:
+    """Whether an address names a scheme, where one must: systems of codes and identifiers, extensions (but those inside one), canonicals."""
+    parent, value = node.parent, node.value
+    if node.type == "uri":
+        if (
+            parent is None
+            or (parent.type, node.key) not in _ADDRESSED
+            or (node.key == "url" and parent.parent is not None and parent.parent.type == "Extension")
+        ):
+            return True
+    elif value.startswith("#"):
+        return True
+    scheme, colon, rest = value.partition(":")
+    return bool(colon and rest) and scheme[:1].isalpha() and scheme.replace("+", "").replace("-", "").replace(".", "").isalnum()
 
 
 class _Walk:
@@ -147,6 +164,9 @@ class _Walk:
         wrong = fault(node.value, node.type)
         if wrong is not None:
             self.add("value", node.path, f"{wrong}: {str(node.value)[:40]!r} is no {node.type}")
+        elif node.type in ("uri", "canonical") and not _is_absolute(node):
+            severity = "warning" if node.type == "canonical" else "error"  # official examples have relative canonicals
+            self.add("value", node.path, f"{node.value[:40]!r} is no absolute address", severity)
         elif node.type == "xhtml":
             for one in faults(node.value):
                 self.add("invariant", node.path, one)
