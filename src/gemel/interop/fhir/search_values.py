@@ -261,14 +261,19 @@ def _timing(value: Any, _: str | None) -> list[DateValue]:
     return out + _period(repeat["boundsPeriod"], None) if isinstance(repeat, dict) and "boundsPeriod" in repeat else out
 
 
-_HALF = {-places: 0.5 * 10.0**-places for places in range(30)}
+_HALF = tuple(0.5 * 10.0**-places for places in range(30))
 
 
 def _spread(number: int | Decimal) -> tuple[float, float, float]:
     """The number and half a unit of its last digit to both sides."""
-    exponent: Any = number.as_tuple().exponent if isinstance(number, Decimal) else 0
-    half = _HALF.get(exponent) or 0.5 * 10.0**exponent
-    value = float(number)
+    text = str(number)  # faster than asking a decimal for its exponent, and exact
+    value, dot = float(text), text.find(".")
+    places = 0 if dot < 0 else len(text) - dot - 1
+    if places < 30 and "E" not in text:
+        half = _HALF[places]
+    else:
+        exponent: Any = Decimal(number).as_tuple().exponent
+        half = 0.5 * 10.0**exponent
     return value, value - half, value + half
 
 
