@@ -308,7 +308,7 @@ def test_report_text_names_everything(put):
 
 def test_every_format_is_listed():
     tables = {"generic", "shanghai", "d1namo", "glucose-ml", "colas", "dexcom", "libreview", "hupa", "azt1d", "cgmacros"}
-    assert set(FORMATS) == tables | {"nightscout", "tidepool", "open-mhealth", "ohio", "fhir-cgm", "apple-health"}
+    assert set(FORMATS) == tables | {"nightscout", "tidepool", "open-mhealth", "ohio", "fhir-cgm", "apple-health", "omop"}
 
 
 def test_hundred_thousand_rows_are_fast(put):
