@@ -72,7 +72,7 @@ def tau_nodes(scale: float, reach: float = 6.0) -> tuple[np.ndarray, np.ndarray,
     half = np.diff(edges)[:, None] / 2
     nodes = (edges[:-1, None] + half * (1 + x)).ravel()
     logs = np.log((half * w).ravel()) - 0.5 * (nodes / scale) ** 2
-    return nodes, logs - special.logsumexp(logs), edges
+    return nodes, logs - float(np.asarray(special.logsumexp(logs))), edges
 
 
 def _reached(history: History, scale: float, of: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
