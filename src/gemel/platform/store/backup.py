@@ -368,10 +368,9 @@ def drop_keys(path: Path, subjects: Iterable[str], pid: str) -> bool:
     told["keys"] = [row for row in told["keys"] if row["subject"] not in gone]
     told["erased"] = sorted({*told["erased"], pid})
     size = path.stat().st_size
-    body = json.dumps(told).encode()
-    with path.open("r+b") as sink:  # in place, over the old bytes: a new file would leave them on the disk
-        sink.write(body.ljust(size))
-        sink.truncate(max(size, len(body)))
-        sink.flush()
-        os.fsync(sink.fileno())
+    with path.open("r+b") as old:
+        _write(path, [json.dumps(told).encode()], replace=True)  # whole or not at all
+        old.write(bytes(size))  # the blocks of the file that was replaced
+        old.flush()
+        os.fsync(old.fileno())
     return True
