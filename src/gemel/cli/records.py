@@ -51,6 +51,11 @@ def _read(path: Path, format: str | None, tz: str | None, merge_boluses: bool) -
             head = stream.read(64)
         if format == "hl7v2" or hl7v2.is_hl7(head):
             return list(hl7v2.read_file(path, site=hl7v2.Site(zone=tz or "UTC")))
+    if path.is_file() and format in (None, "vcf"):
+        from gemel.interop import genomics
+
+        if format == "vcf" or genomics.is_vcf(path):
+            return list(genomics.read_file(path))
     return list(wearables.read_all(path, format=format, tz=tz, merge_boluses=merge_boluses))
 
 
