@@ -24,7 +24,7 @@ __all__ = ["data", "import_"]
 @click.command(
     "import",
     epilog="Layouts: fhir-cgm, nightscout, tidepool, open-mhealth, dexcom, libreview, generic, shanghai, d1namo, colas, glucose-ml, ohio, hupa, "
-    "azt1d, cgmacros, apple-health, omop, hl7v2, vcf.",
+    "azt1d, cgmacros, apple-health, omop, hl7v2, vcf, dicom.",
 )
 @click.argument("source", type=FilePath)
 @format_options

@@ -44,8 +44,10 @@ def is_store(path: Path) -> bool:
 
 def _read(path: Path, format: str | None, tz: str | None, merge_boluses: bool) -> list[tuple[PatientRecord, Any]]:
     """Messages and devices by their content, else the layouts of sensors, pumps and diaries."""
-    from gemel.interop import hl7v2, wearables
+    from gemel.interop import dicom, hl7v2, wearables
 
+    if format == "dicom" or (format is None and dicom.is_dicom(path)):
+        return list(dicom.read_folder(path, tz=tz or "UTC"))
     if path.is_file() and (format == "hl7v2" or format is None):
         with path.open("rb") as stream:
             head = stream.read(64)

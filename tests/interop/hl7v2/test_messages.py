@@ -414,6 +414,9 @@ def test_a_file_of_messages_becomes_records(tmp_path):
     assert sum(len(s) for record, _ in people for s in record.series) == sum(len(truth) for _, truth in bodies)
     total = sum(r.value for _, truth in bodies for r in truth)
     assert math.isclose(sum(float(s.value.sum()) for record, _ in people for s in record.series), total, rel_tol=1e-12)  # sums of doubles
+    path.write_bytes(path.read_bytes() + b"\x0b" + bodies[0][0][:90])
+    report = read_file(path)[0][1]
+    assert [(r.reason, r.items) for r in report.refused] == [("frame-open", 1)]
     path.write_bytes(b"MSH|^~\\&|LAB\r")
     with pytest.raises(FormatError, match="no fact"):
         read_file(path)

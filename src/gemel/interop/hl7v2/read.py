@@ -10,7 +10,7 @@ from gemel.core.errors import DataError, FormatError, TimeError
 from gemel.core.record import Demographics, PatientRecord
 from gemel.interop.hl7v2.adt import map_adt
 from gemel.interop.hl7v2.gather import Gathered, gather
-from gemel.interop.hl7v2.mllp import split_messages
+from gemel.interop.hl7v2.mllp import START, Deframer, split_messages
 from gemel.interop.hl7v2.oru import map_oru
 from gemel.interop.hl7v2.parse import Message, parse
 from gemel.interop.hl7v2.site import Site
@@ -158,6 +158,15 @@ def read_messages(
     return found, tally.report()
 
 
+def _bodies(content: bytes) -> tuple[list[bytes], int]:
+    """Messages of a file, and how many frames were never closed; a file without frames is split where messages begin."""
+    if START not in content:
+        return split_messages(content), 0
+    deframer = Deframer(_MAX_FILE)
+    frames = [*deframer.feed(content), *deframer.close()]
+    return [body for frame in frames if frame.is_whole for body in split_messages(frame.body)], sum(not f.is_whole for f in frames)
+
+
 def read_file(path: Path, *, site: Site = _USUAL) -> list[tuple[PatientRecord, MessageReport]]:
     """Read a file of messages, framed or not: a record for each patient, each with the report of the whole file.
 
@@ -170,7 +179,14 @@ def read_file(path: Path, *, site: Site = _USUAL) -> list[tuple[PatientRecord, M
     """
     if path.stat().st_size > _MAX_FILE:
         raise FormatError("the file is too large", seen=f"{path.stat().st_size} bytes", expected=f"at most {_MAX_FILE}", fix="split it")
-    found, report = read_messages(split_messages(path.read_bytes()), source=path.name, site=site)
+    bodies, cut = _bodies(path.read_bytes())
+    found, report = read_messages(bodies, source=path.name, site=site)
+    if cut:
+        tally = Tally(path.name, "hl7v2")
+        tally.add(report)
+        tally.read += cut
+        tally.refuse("frame-open", "a frame", "a frame that was never closed: its message may be cut off", "send it again", cut)
+        report = tally.report()
     people: dict[str, Demographics] = {}
     into: dict[str, str] = {}
     for part in found:
