@@ -48,8 +48,10 @@ def vcf_header(samples: tuple[str, ...], *, version: str = "4.2", build: str = "
     lines += [
         f"##contig=<ID=chr1,length={one}>",
         f"##contig=<ID=chrX,length={x}>",
-        '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">',
+        '##INFO=<ID=END,Number=1,Type=Integer,Description="End">',
     ]
+    for name, number, kind in (("GT", "1", "String"), ("DP", "1", "Integer"), ("AD", "." if version == "4.1" else "R", "Integer")):
+        lines.append(f'##FORMAT=<ID={name},Number={number},Type={kind},Description="{name}">')
     return "\n".join([*lines, "\t".join(["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *samples])]) + "\n"
 
 
