@@ -12,7 +12,7 @@ from gemel.core.code import Code
 from gemel.core.errors import DataError, TimeError, ValueRangeError
 from gemel.core.geometry import Geometry
 from gemel.core.lineage import digest, digest_once
-from gemel.core.series import ENTERED_IN_ERROR, FINAL, Series
+from gemel.core.series import ENTERED_IN_ERROR, EXACT, FINAL, Series
 from gemel.core.units import convert, parse_unit
 
 __all__ = ["Demographics", "Document", "Exposure", "Fact", "Finding", "PatientRecord", "Quantity"]
@@ -226,6 +226,21 @@ class PatientRecord(_Frozen):
     def find_series(self, *codes: Code) -> tuple[Series, ...]:
         """Return the series with any of these codes."""
         return tuple(s for s in self.series if s.code in codes)
+
+    def exact_readings(self, *codes: Code, unit: str) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return current readings that are no limits, in order of time.
+
+        Returns
+        -------
+        (n,) times, ns UTC; (n,) values in ``unit``; how many censored ones were left out.
+        """
+        parts = [s.current() for s in self.find_series(*codes)]
+        if not parts:
+            return np.zeros(0, np.int64), np.zeros(0), 0
+        exact = [p.take(p.censored == EXACT) for p in parts]
+        time, value = np.concatenate([p.time for p in exact]), np.concatenate([p.values_in(unit) for p in exact])
+        order = np.argsort(time, kind="stable")
+        return time[order], value[order], sum(map(len, parts)) - len(time)
 
     def find_exposures(self, *codes: Code) -> tuple[Exposure, ...]:
         """Return the exposures with any of these codes, in order of time."""

@@ -10,7 +10,6 @@ import base64
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +20,7 @@ from gemel.platform.keys import Master
 from gemel.platform.store import blobs
 from gemel.platform.store.base import Database
 from gemel.platform.store.check import StoreCheck
+from gemel.platform.store.durable import whole
 from gemel.platform.store.migrate import HEAD, REVISIONS, SEALED, migrate
 from gemel.platform.store.sealing import DEPLOYMENT, Sealing
 from gemel.platform.store.store import Store
@@ -84,24 +84,14 @@ def _write(path: Path, lines: Iterable[bytes], *, mode: int = 0o600, replace: bo
     """Write a file whole or not at all, for its owner alone; return lines and hash."""
     if path.exists() and not replace:
         raise StoreError("a backup is never overwritten", seen=path.name, fix="name another folder or file")
-    count, sink_hash, temporary = 0, sha256(), path.with_name(path.name + ".part")
+    count, sink_hash = 0, sha256()
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as sink:
+        with whole(path, mode=mode) as sink:
             for line in lines:
                 sink.write(line)
                 sink_hash.update(line)
                 count += 1
-            sink.flush()
-            os.fsync(sink.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise StoreError(
             "the backup cannot be written", seen=f"{path.name}: {error.strerror}", fix="check folder, permissions and space"
         ) from error

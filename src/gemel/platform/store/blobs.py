@@ -6,7 +6,6 @@ swept while nobody else writes.
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import suppress
 from hashlib import sha256
@@ -14,11 +13,10 @@ from pathlib import Path
 
 from gemel.core.errors import StoreError
 from gemel.platform.store.base import Database
+from gemel.platform.store.durable import whole
 from gemel.platform.store.sealing import Sealing
 
 __all__ = ["add", "find_problems", "folder_of", "path_of", "read", "sweep", "write_file"]
-
-_TEMPORARY = ".part"
 
 
 def folder_of(place: str | Path) -> Path | None:
@@ -39,22 +37,11 @@ def write_file(path: Path, body: bytes) -> None:
     StoreError
         When the folder cannot be written to, or the disk is full.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as sink:
+        with whole(path) as sink:
             sink.write(body)
-            sink.flush()
-            os.fsync(sink.fileno())
-        os.replace(temporary, path)
-        handle = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise StoreError(
             "a file of the store cannot be written", seen=error.strerror, fix="check folder, permissions and space; nothing was written"
         ) from error

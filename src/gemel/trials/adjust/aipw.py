@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gemel.core.errors import DataError
-from gemel.trials.adjust.base import ArmMeans, Result, made, of_means
-from gemel.trials.adjust.gcomputation import unadjusted_means
+from gemel.trials.adjust.base import ArmMeans, Result
+from gemel.trials.adjust.gcomputation import contrast_of
 from gemel.trials.adjust.randomisation import SIMPLE, Randomisation, block_correction
 from gemel.trials.data import TrialData
 from gemel.trials.estimand import Estimand
@@ -81,17 +81,5 @@ def aipw(
     seed : of the folds; stands in the lineage.
     """
     means, _ = augmented(data, learner=learner, folds=folds, randomisation=randomisation, seed=seed)
-    pair = data.index(estimand.reference), data.index(estimand.treatment)
-    estimate, error = of_means(means, estimand.summary, *pair)
-    return made(
-        data,
-        estimand,
-        method=f"aipw/{(learner or Ridge()).name}/{folds} folds/{randomisation}",
-        estimate=estimate,
-        standard_error=error,
-        unadjusted_error=of_means(unadjusted_means(data, randomisation), estimand.summary, *pair)[1],
-        level=level,
-        status=status,
-        seed=seed,
-        parents=parents,
-    )
+    method = f"aipw/{(learner or Ridge()).name}/{folds} folds/{randomisation}"
+    return contrast_of(means, data, estimand, randomisation, method=method, level=level, status=status, seed=seed, parents=parents)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -25,7 +26,7 @@ from gemel.trials.adjust.randomisation import SIMPLE, Randomisation, block_corre
 from gemel.trials.data import TrialData
 from gemel.trials.estimand import Estimand
 
-__all__ = ["FAMILIES", "canonical", "family_of", "gcomputation", "standardised", "unadjusted_means"]
+__all__ = ["FAMILIES", "canonical", "contrast_of", "family_of", "gcomputation", "standardised", "unadjusted_means"]
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,19 @@ def unadjusted_means(data: TrialData, randomisation: Randomisation = SIMPLE) -> 
     return ArmMeans(means, _covariance(data.outcome, mu, data, randomisation))
 
 
+def contrast_of(means: ArmMeans, data: TrialData, estimand: Estimand, randomisation: Randomisation, *, method: str, **more: Any) -> Result:
+    """Return the estimand's contrast of adjusted arm means, beside that of the plain ones.
+
+    Parameters
+    ----------
+    more : ``level``, ``status``, ``seed`` and ``parents`` of the result.
+    """
+    pair = data.index(estimand.reference), data.index(estimand.treatment)
+    estimate, error = of_means(means, estimand.summary, *pair)
+    plain = of_means(unadjusted_means(data, randomisation), estimand.summary, *pair)[1]
+    return made(data, estimand, method=method, estimate=estimate, standard_error=error, unadjusted_error=plain, **more)
+
+
 def gcomputation(
     data: TrialData,
     estimand: Estimand,
@@ -188,18 +202,5 @@ def gcomputation(
         When the covariates separate the outcomes, or the summary does not exist for these means.
     """
     means = standardised(data, family=family, interaction=interaction, randomisation=randomisation)
-    plain = unadjusted_means(data, randomisation)
-    pair = data.index(estimand.reference), data.index(estimand.treatment)
-    estimate, error = of_means(means, estimand.summary, *pair)
-    name = family_of(data.outcome, family)
-    return made(
-        data,
-        estimand,
-        method=f"gcomputation/{name}{'/interaction' if interaction else ''}/{randomisation}",
-        estimate=estimate,
-        standard_error=error,
-        unadjusted_error=of_means(plain, estimand.summary, *pair)[1],
-        level=level,
-        status=status,
-        parents=parents,
-    )
+    method = f"gcomputation/{family_of(data.outcome, family)}{'/interaction' if interaction else ''}/{randomisation}"
+    return contrast_of(means, data, estimand, randomisation, method=method, level=level, status=status, parents=parents)

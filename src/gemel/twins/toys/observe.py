@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 from gemel.core.advice import AbstentionReason
 from gemel.core.code import Code
 from gemel.core.record import PatientRecord
-from gemel.core.series import EXACT
 from gemel.core.time import HOUR, local_minutes_of_day
 from gemel.engine.compile import bucket
 from gemel.engine.data import Dataset, Slots
@@ -45,13 +44,7 @@ class Grid(eqx.Module):
 
 def readings(record: PatientRecord) -> tuple[np.ndarray, np.ndarray, int]:
     """Return times (ns UTC) and values of the exact readings, and how many censored ones were left out."""
-    parts = [s.current() for s in record.find_series(SIGNAL)]
-    if not parts:
-        return np.zeros(0, np.int64), np.zeros(0), 0
-    exact = [p.take(p.censored == EXACT) for p in parts]
-    time, value = np.concatenate([p.time for p in exact]), np.concatenate([p.values_in(UNIT) for p in exact])
-    order = np.argsort(time, kind="stable")
-    return time[order], value[order], sum(map(len, parts)) - len(time)
+    return record.exact_readings(SIGNAL, unit=UNIT)
 
 
 def doses(record: PatientRecord, epoch: int) -> list[tuple[float, float, float, int]]:

@@ -9,7 +9,6 @@ from jaxtyping import Array
 from gemel.core.advice import AbstentionReason
 from gemel.core.code import Code
 from gemel.core.record import PatientRecord
-from gemel.core.series import EXACT
 from gemel.core.time import DAY
 from gemel.engine.data import Dataset
 from gemel.engine.model import Domain, Observed
@@ -32,13 +31,7 @@ class Anchor(eqx.Module):
 
 def readings(record: PatientRecord) -> tuple[np.ndarray, np.ndarray, int]:
     """Return times (ns UTC) and values of the exact readings, and how many censored ones were left out."""
-    parts = [s.current() for s in record.find_series(SCORE)]
-    if not parts:
-        return np.zeros(0, np.int64), np.zeros(0), 0
-    exact = [p.take(p.censored == EXACT) for p in parts]
-    time, value = np.concatenate([p.time for p in exact]), np.concatenate([p.values_in(UNIT) for p in exact])
-    order = np.argsort(time, kind="stable")
-    return time[order], value[order], sum(map(len, parts)) - len(time)
+    return record.exact_readings(SCORE, unit=UNIT)
 
 
 def observe(record: PatientRecord, now: int, *, epoch: int | None) -> Observed:
