@@ -225,7 +225,6 @@ def test_the_submitted_file_has_its_rows_labels_dates_and_zeros():
 
 
 @pytest.mark.peer
-@pytest.mark.data
 def test_pyreadstat_reads_what_we_write_and_we_what_it_writes(tmp_path):
     """The peer lives in its own environment: GEMEL_PEER_PYTHON names a Python with pyreadstat."""
     python = os.environ.get("GEMEL_PEER_PYTHON", "")

@@ -18,7 +18,7 @@ SAME = (
 
 OTHERS = {
     "bounds": ("tmle",), "predicted_variance": ("weighted",), "prior_weight": ("bayes",), "worth": ("bayes",), "deltas": ("imputation",), "imputations": ("imputation",),
-    "rule": ("imputation",), "later": (), "first_patient_in": (), "unblinded": (), "planned_r_squared": (),
+    "rule": ("imputation",), "small_sample": ("logrank", "hazard"), "later": (), "first_patient_in": (), "unblinded": (), "planned_r_squared": (),
 }  # fmt: skip
 """What else decides the numbers, and of which methods; none for all."""
 
