@@ -7,11 +7,11 @@ import os
 import sqlite3
 import subprocess
 import sys
-import traceback
 
 import pytest
 
 import _kills
+import _writers
 from _kills import piece
 from gemel.core import PatientRecord
 from gemel.core.errors import StoreError
@@ -57,43 +57,19 @@ def test_a_full_disk_is_told_and_nothing_of_the_change_stands(tmp_path):
         store.put("twin", "p1", "toy", os.urandom(1_000_000), recorded=1, meta={})
 
 
-def forked(count: int, work) -> list[int]:
-    children = []
-    for i in range(count):
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                work(i)
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        children.append(child)
-    return [os.waitpid(child, 0)[1] for child in children]
-
-
 def test_processes_that_write_at_once_leave_no_gap_and_do_no_job_twice(place, tmp_path):
     with Store(place) as store:
         for i in range(24):
             store.enqueue("assimilate", f"job {i}", "{}", now=i)
 
-    def work(i: int) -> None:
-        with Store(place, busy_ms=60_000) as store, open(tmp_path / f"done-{i}", "w") as told:
-            for k in range(8):
-                store.append(f"p{i}", [piece(k)], recorded=k)
-                store.append("shared", [piece(10 * i + k)], recorded=k)
-            while (job := store.claim("assimilate", f"worker {i}", now=100)) is not None:
-                told.write(f"{job.key}\n")
-                store.finish(job.id, f"worker {i}")
-
-    assert forked(3, work) == [0, 0, 0]
+    told = [tmp_path / f"done-{i}" for i in range(3)]
+    made = [subprocess.Popen([sys.executable, _writers.__file__, str(place), str(i), str(path)]) for i, path in enumerate(told)]
+    assert [p.wait() for p in made] == [0, 0, 0]
     with Store(place) as store:
         assert [e.seq for e in store.events()] == list(range(1, 49))
         assert sum(len(s) for s in store.record("shared").series) == 24 * 40
         assert store.check().problems == ()
-    done = [line for i in range(3) for line in (tmp_path / f"done-{i}").read_text().splitlines()]
+    done = [line for path in told for line in path.read_text().splitlines()]
     assert sorted(done) == sorted(f"job {i}" for i in range(24))
 
 
