@@ -66,3 +66,13 @@ def simulated(
 
 def made(columns: dict[str, list], *baseline: str, **more):
     return trial_data(columns, outcome="y", arm="arm", baseline=baseline, subject="id", **more)
+
+
+class Nothing:
+    """A learner that knows the mean and no more."""
+
+    name = "nothing"
+
+    def calibrate(self, x, y):
+        mean = y.mean()
+        return lambda new: np.full(len(new), mean)

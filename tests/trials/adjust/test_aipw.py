@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from _trials import actg, estimand, made, simulated
+from _trials import Nothing, actg, estimand, made, simulated
 from gemel.core.errors import DataError, EvidenceError
 from gemel.trials.adjust.aipw import aipw, augmented, folds_of
 from gemel.trials.adjust.ancova import ancova
@@ -15,23 +15,13 @@ from gemel.trials.learners import Foreign, LinearRule, Ridge, Spline
 PAIR = estimand("arm0", "arm1")
 
 
-class _Nothing:
-    """A learner that knows the mean and no more."""
-
-    name = "nothing"
-
-    def calibrate(self, x, y):
-        mean = y.mean()
-        return lambda new: np.full(len(new), mean)
-
-
 def test_a_learner_that_knows_nothing_leaves_the_plain_comparison():
     data = made(simulated(400, arms=3), "x")
     plain = [data.outcome[data.arm == a].mean() for a in range(3)]
-    means, phi = augmented(data, learner=_Nothing())
+    means, phi = augmented(data, learner=Nothing())
     assert np.allclose(means.means, plain, atol=0.02)  # fold means differ from the arm's by chance
     assert phi.shape == (400, 3)
-    assert aipw(data, PAIR, learner=_Nothing()).variance_ratio == pytest.approx(1.0, abs=0.02)
+    assert aipw(data, PAIR, learner=Nothing()).variance_ratio == pytest.approx(1.0, abs=0.02)
 
 
 def test_the_outcome_of_a_fold_does_not_reach_its_own_rule():
@@ -96,7 +86,7 @@ def test_an_estimator_of_another_library_is_copied_and_asked():
 
     estimator = Mean()
     data = made(simulated(200), "x")
-    found, same = (aipw(data, PAIR, learner=learner) for learner in (Foreign(estimator), _Nothing()))
+    found, same = (aipw(data, PAIR, learner=learner) for learner in (Foreign(estimator), Nothing()))
     assert found.estimate == same.estimate
     assert not hasattr(estimator, "mean")
 

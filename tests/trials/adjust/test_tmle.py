@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from _trials import actg, estimand, made, simulated
+from _trials import Nothing, actg, estimand, made, simulated
 from gemel.core.errors import DataError, EvidenceError
 from gemel.trials.adjust.aipw import aipw
 from gemel.trials.adjust.gcomputation import standardised
@@ -13,14 +13,6 @@ from gemel.trials.adjust.tmle import targeted, tmle
 from gemel.trials.learners import Spline
 
 PAIR = estimand("arm0", "arm1")
-
-
-class _Mean:
-    name = "mean"
-
-    def calibrate(self, x, y):
-        mean = y.mean()
-        return lambda new: np.full(len(new), mean)
 
 
 def test_the_residuals_of_each_arm_sum_to_nothing():
@@ -36,7 +28,7 @@ def test_the_residuals_of_each_arm_sum_to_nothing():
 
 def test_a_learner_that_knows_nothing_gives_the_arm_means():
     data = made(simulated(200, arms=3, seed=4), "x")
-    means, _ = targeted(data, learner=_Mean())
+    means, _ = targeted(data, learner=Nothing())
     plain = [data.outcome[data.arm == a].mean() for a in range(3)]
     assert means.means == pytest.approx(plain, abs=5e-3)  # folds' means differ a little between arms' members and all
 

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 
 from gemel.core.errors import FormatError
+from gemel.interop.archives import UNREADABLE
 from gemel.interop.fhir.codec import BODY, Element, decode, decode_lines
 from gemel.interop.fhir.xml import decode_xml
 
@@ -62,7 +63,7 @@ def _zipped(raw: bytes, name: str, limit: int) -> Iterator[tuple[str, bytes]]:
                 if left < 0:
                     raise _too_large(name, limit)
                 yield f"{name}:{one.filename}", body
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except UNREADABLE as error:
         raise FormatError(
             f"{name} is not a zip that can be read", seen=type(error).__name__, expected="a zip without a password", fix="pack it again"
         ) from None

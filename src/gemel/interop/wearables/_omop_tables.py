@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from gemel.core import Code
 from gemel.core.errors import CodeError, FormatError
+from gemel.interop.archives import UNREADABLE
 from gemel.interop.wearables.base import Source
 
 __all__ = ["TABLES", "Concept", "Row", "code_of", "concepts", "rows", "table_of"]
@@ -97,7 +96,7 @@ def rows(source: Source) -> Iterator[Row]:
         raise FormatError(
             f"{name} cannot be read after row {number}", seen=type(error).__name__, expected="CSV in UTF-8", fix="export the table again"
         ) from error
-    except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise FormatError(f"{name} cannot be unpacked", seen=type(error).__name__, fix="fetch the file again") from error
 
 

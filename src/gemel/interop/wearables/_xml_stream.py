@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 from xml.parsers import expat
 
 from gemel.core.errors import DataError, FormatError
+from gemel.interop.archives import UNREADABLE
 from gemel.interop.wearables.base import Source
 
 __all__ = ["read_elements"]
@@ -33,7 +32,7 @@ def _chunks(source: Source) -> Iterator[bytes]:
                         f"{source.base} is too large", seen=f"more than {_LONGEST >> 30} GiB unpacked", expected="one person's export"
                     )
                 yield chunk
-    except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise FormatError(
             f"{source.base} cannot be unpacked", seen=type(error).__name__, fix="export it again, or unpack it first"
         ) from error

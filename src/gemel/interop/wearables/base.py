@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gemel.core import PatientRecord
 from gemel.core.errors import DataError, FormatError
+from gemel.interop.archives import UNREADABLE
 
 __all__ = ["ImportReport", "Layout", "Notes", "Options", "Repair", "Source", "collect", "count_facts"]
 
@@ -173,7 +174,7 @@ class Source:
         try:
             with self.stream() as stream:
                 return stream.read(count)
-        except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise FormatError(
                 f"{self.base} cannot be unpacked", seen=type(error).__name__, fix="fetch the file again, or unpack it first"
             ) from error
