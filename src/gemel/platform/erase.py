@@ -22,7 +22,7 @@ from gemel.platform.store.facts import TABLES as FACTS
 
 __all__ = ["Erasure", "erase", "log_path", "scrub"]
 
-_ROWS = ("blob", "outcome", "decision", "proposal", "forecast", "twin_version", *FACTS)
+_ROWS = ("blob", "outcome", "decision", "proposal", "forecast", "twin_version", *FACTS, "consent", "care", "glass")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _delete(database: Database, pid: str, seqs: list[int], subjects: list[str]) 
     for table in _ROWS:
         deleted += database.execute(f"DELETE FROM {table} WHERE pid = ?", (pid,)).rowcount
     deleted += database.execute("DELETE FROM series_chunk WHERE sid IN (SELECT sid FROM series WHERE pid = ?)", (pid,)).rowcount
-    for table in ("series", "demographics", "job"):
+    for table in ("series", "demographics", "job", "answer"):
         deleted += database.execute(f"DELETE FROM {table} WHERE pid = ?", (pid,)).rowcount
     database.execute("UPDATE patient SET token = NULL, name = NULL WHERE pid = ?", (pid,))
     return deleted + database.execute("DELETE FROM key_wrap WHERE subject = ?", (pid,)).rowcount

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 __all__ = ["APPEND_ONLY", "FACTS", "metadata"]
@@ -12,7 +14,7 @@ FACTS = ("exposure", "finding", "document", "geometry")
 VERSIONED = ("twin_version", "forecast", "proposal")
 """Tables of named blobs of which every version is kept."""
 
-APPEND_ONLY = ("patient", "demographics", "event", "series", "series_chunk", *FACTS, *VERSIONED, "decision", "outcome", "blob", "erasure")
+APPEND_ONLY = ("patient", "demographics", "event", "series", "series_chunk", *FACTS, *VERSIONED, "decision", "outcome", "blob", "erasure", "consent", "care", "glass")
 """Tables in which triggers forbid UPDATE and DELETE, but for rows of a patient who stands in ``erasure``."""
 
 metadata = sa.MetaData()
@@ -27,7 +29,7 @@ def _text(name: str, *rest: sa.schema.SchemaItem, nullable: bool = False, **sett
     return sa.Column(name, sa.Text, *rest, nullable=nullable, **settings)
 
 
-def _integer(name: str, *rest: sa.schema.SchemaItem, nullable: bool = False, **settings: bool) -> sa.Column[int]:
+def _integer(name: str, *rest: sa.schema.SchemaItem, nullable: bool = False, **settings: Any) -> sa.Column[int]:
     return sa.Column(name, _Integer, *rest, nullable=nullable, autoincrement=False, **settings)
 
 
@@ -78,6 +80,7 @@ series_chunk = _table(
     _integer("seq", sa.ForeignKey("event.seq")),
     _integer("n"),
     _bytes("block"),
+    _integer("covers", server_default="0"),
 )
 
 for _name in FACTS:
@@ -147,7 +150,23 @@ job = _table(
     _integer("lease_ns"),
     _integer("attempts"),
     _bytes("result", nullable=True),
+    _integer("changed_ns", server_default="0"),
+    _integer("ready_ns", server_default="0"),
+    _integer("steps_done", server_default="0"),
+    _integer("steps_total", server_default="0"),
+    _bytes("note", nullable=True),
     sa.UniqueConstraint("kind", "token", name="uq_job_token"),
+    sa.Index("ix_job_state", "kind", "state", "created_ns"),
+    sa.Index("ix_job_changed", "changed_ns"),
+)
+answer = _table(
+    "answer",
+    _text("token", primary_key=True),
+    _text("pid", nullable=True),
+    _text("content"),
+    _integer("made_ns"),
+    _bytes("body"),
+    sa.Index("ix_answer_made", "made_ns"),
 )
 checkpoint = _table("checkpoint", _text("consumer", primary_key=True), _integer("seq"))
 source = _table("source", _text("name", primary_key=True), _text("place"), _integer("recorded_ns"))
@@ -176,3 +195,39 @@ key_wrap = _table(
 )
 erasure = _table("erasure", _text("pid", primary_key=True), _integer("recorded_ns"))
 key_backup = _table("key_backup", _text("path", primary_key=True), _integer("made_ns"))
+consent = _table(
+    "consent",
+    _text("pid", sa.ForeignKey("patient.pid"), primary_key=True),
+    _integer("rev", primary_key=True),
+    _text("token"),
+    _integer("recorded_ns"),
+    _bytes("body"),
+)
+care = _table(
+    "care",
+    _text("pid", sa.ForeignKey("patient.pid"), primary_key=True),
+    _integer("rev", primary_key=True),
+    _text("who"),
+    _integer("recorded_ns"),
+    _bytes("body"),
+    sa.Index("ix_care_who", "who"),
+)
+glass = _table(
+    "glass",
+    _text("id", primary_key=True),
+    _text("pid", sa.ForeignKey("patient.pid")),
+    _text("who"),
+    _text("kind"),
+    _integer("time_ns"),
+    _bytes("body"),
+    sa.Index("ix_glass_who", "who", "time_ns"),
+)
+account = _table(
+    "account",
+    _text("id", primary_key=True),
+    _text("token"),
+    _integer("changed_ns"),
+    _bytes("body"),
+    sa.UniqueConstraint("token", name="uq_account_token"),
+)
+token_use = _table("token_use", _text("token", primary_key=True), _integer("until_ns"))

@@ -12,7 +12,7 @@ from gemel.core.advice import Decision, Outcome
 from gemel.core.errors import StoreError
 from gemel.core.record import Demographics, Fact, PatientRecord
 from gemel.platform.keys import Master
-from gemel.platform.store import blobs, facts, inbox, jobs, reading, versions, writing
+from gemel.platform.store import answers, blobs, compaction, facts, inbox, jobs, reading, versions, writing
 from gemel.platform.store.base import Database, Mode, is_postgres, open_database
 from gemel.platform.store.blobs import folder_of as blobs_beside
 from gemel.platform.store.check import StoreCheck, find_problems
@@ -293,6 +293,14 @@ class Store:
         with self._transaction("write") as database:
             return blobs.sweep(database, self._folder(), grace_s=grace_s)
 
+    def compact(self, *, now: int, limit: int = 100) -> int:
+        """Merge blocks of readings that came one by one, of at most so many days of series; return how many blocks there are fewer.
+
+        Nothing that can be read changes. A worker calls it again until it returns 0.
+        """
+        with self._transaction("write") as database:
+            return compaction.compact(database, self._sealing, now, limit)
+
     def position(self, consumer: str) -> int:
         """Return the last event that a consumer has dealt with."""
         with self._transaction("read") as database:
@@ -353,15 +361,78 @@ class Store:
         with self._transaction("work") as database:
             return jobs.claim(database, self._sealing, kind, worker, now, lease)
 
-    def finish(self, job: str, worker: str, *, result: str = "") -> None:
+    def finish(self, job: str, worker: str, *, result: str = "", now: int | None = None) -> None:
         """Mark a leased piece of work as done."""
         with self._transaction("work") as database:
-            jobs.finish(database, self._sealing, job, worker, result)
+            jobs.finish(database, self._sealing, job, worker, result, now)
 
-    def give_back(self, job: str, worker: str, *, reason: str) -> None:
-        """Return a leased piece of work to the queue."""
+    def give_back(self, job: str, worker: str, *, reason: str, now: int | None = None, ready: int = 0) -> None:
+        """Return a leased piece of work to the queue, where nobody takes it before ``ready`` (ns UTC)."""
         with self._transaction("work") as database:
-            jobs.give_back(database, self._sealing, job, worker, reason)
+            jobs.give_back(database, self._sealing, job, worker, reason, now, ready)
+
+    def progress(
+        self,
+        job: str,
+        done: int,
+        total: int,
+        note: str = "",
+        *,
+        worker: str | None = None,
+        now: int | None = None,
+        lease: int = 30_000_000_000,
+    ) -> bool:
+        """Say how far a leased piece of work is; with ``now`` its lease begins anew. Return whether it is still wanted, and still this worker's."""
+        with self._transaction("work") as database:
+            return jobs.progress(database, self._sealing, job, done, total, note, worker, now, lease)
+
+    def cancel(self, job: str, *, now: int) -> bool:
+        """End a piece of work; who works on it hears so at the next word. Return whether it was still open."""
+        with self._transaction("work") as database:
+            return jobs.cancel(database, job, now)
+
+    def redrive(self, job: str, *, now: int) -> bool:
+        """Put a dead or cancelled piece of work into the queue again. Return whether it was one."""
+        with self._transaction("work") as database:
+            return jobs.redrive(database, job, now)
+
+    def job(self, job: str) -> jobs.JobStatus:
+        """Return how a piece of work stands."""
+        with self._transaction("read") as database:
+            return jobs.find(database, self._sealing, job)
+
+    def jobs(
+        self, *, state: str | None = None, kind: str | None = None, subject: str | None = None, changed: int | None = None,
+        after: tuple[int, str] | None = None, limit: int = 100,
+    ) -> list[jobs.JobStatus]:  # fmt: skip
+        """Return pieces of work, oldest first.
+
+        Parameters
+        ----------
+        subject : random id of the patient.
+        changed : ns UTC; only those that changed after it, in that order.
+        after : when the last one seen was made, and its id.
+        """
+        with self._transaction("read") as database:
+            return jobs.listing(database, self._sealing, state=state, kind=kind, pid=subject, changed=changed, after=after, limit=limit)
+
+    def answered(self, key: str, request: bytes) -> answers.Kept | None:
+        """Return what was answered to a request that named a key; ``None`` when nothing was."""
+        with self._transaction("read") as database:
+            return answers.find(database, self._sealing, key, request)
+
+    def keep_answer(self, key: str, request: bytes, body: bytes, *, now: int, subject: str | None = None) -> None:
+        """Keep what is answered to a request that named a key; inside :meth:`batch` with what the request did, both stand or neither.
+
+        What is about a patient (``subject``, the random id) is sealed under their key and erased with them.
+        """
+        with self._transaction("write") as database:
+            answers.keep(database, self._sealing, key, request, body, now, subject)
+
+    def tidy(self, *, answers_before: int, jobs_before: int) -> tuple[int, int]:
+        """Delete answers that were kept, and work that ended, before these times (ns UTC); return how many of each."""
+        with self._transaction("write") as database:
+            return answers.forget(database, answers_before), jobs.forget(database, jobs_before)
 
     def check(self) -> StoreCheck:
         """Check pages, references, gaps in the events, keys, and that every sealed value opens to what its token says."""
