@@ -66,6 +66,24 @@ def migrate(store: str | Path, to: str, json_: bool) -> int:
 
 @db.command()
 @click.argument("store", type=StorePlace)
+@as_json
+@common
+def compact(store: str | Path, json_: bool) -> int:
+    """Merge readings of STORE that came one by one into blocks of a day, while others may use it. Nothing that can be read changes; a server does so by itself."""
+    fewer = 0
+    with open_store(store) as opened:
+        while found := opened.compact(now=now()):
+            fewer += found
+        left = opened.counts()["series_chunk"]
+    if json_:
+        print_json({"fewer": fewer, "blocks": left})
+    else:
+        echo(f"{left} blocks of readings, {fewer} fewer")
+    return 0
+
+
+@db.command()
+@click.argument("store", type=StorePlace)
 @click.argument("folder", type=FilePath)
 @click.option("--keys", required=True, type=FilePath, help="A new file for the wrapped keys: keep it elsewhere than the folder.")
 @as_json

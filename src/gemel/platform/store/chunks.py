@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,10 +11,12 @@ from gemel.core.errors import StoreError
 from gemel.core.series import Series
 from gemel.core.time import DAY
 
-__all__ = ["COLUMNS", "decode", "encode", "rows_of", "split_days"]
+__all__ = ["COLUMNS", "decode", "encode", "merged", "rows_of", "split_days"]
 
 COLUMNS = ("time", "value", "recorded", "status", "censored")
 _MAGIC = b"GS1\0"
+_MERGED = b"GS2\0"
+"""A block of several appends: a further column says by which event of the store each row came."""
 
 
 def _shuffle(column: np.ndarray) -> bytes:
@@ -30,7 +33,7 @@ def encode(columns: dict[str, np.ndarray]) -> bytes:
 
     Parameters
     ----------
-    columns : ``time`` and ``recorded`` (n,) ns UTC, ``value`` (n,), ``status`` (n,), ``censored`` (n,).
+    columns : ``time`` and ``recorded`` (n,) ns UTC, ``value`` (n,), ``status`` (n,), ``censored`` (n,); of a block that was merged also ``event`` (n,).
     """
     time = np.asarray(columns["time"], np.int64)
     zero = np.zeros(1, np.int64)
@@ -39,7 +42,9 @@ def encode(columns: dict[str, np.ndarray]) -> bytes:
         delay = np.asarray(columns["recorded"], np.int64) - time
     body = _shuffle(step) + _shuffle(np.asarray(columns["value"], np.float64)) + _shuffle(delay)
     body += np.asarray(columns["status"], np.uint8).tobytes() + np.asarray(columns["censored"], np.int8).tobytes()
-    return _MAGIC + len(time).to_bytes(4, "little") + zlib.compress(body, 6)
+    if "event" in columns:
+        body += _shuffle(np.diff(np.asarray(columns["event"], np.int64), prepend=zero))
+    return (_MERGED if "event" in columns else _MAGIC) + len(time).to_bytes(4, "little") + zlib.compress(body, 6)
 
 
 def decode(block: bytes) -> dict[str, np.ndarray]:
@@ -51,11 +56,12 @@ def decode(block: bytes) -> dict[str, np.ndarray]:
         When the block is damaged.
     """
     try:
-        if block[:4] != _MAGIC:
+        if block[:4] not in (_MAGIC, _MERGED):
             raise ValueError("another format")
+        is_merged = block[:4] == _MERGED
         n = int.from_bytes(block[4:8], "little")
         body = zlib.decompress(block[8:])
-        if len(body) != 26 * n:
+        if len(body) != (34 if is_merged else 26) * n:
             raise ValueError("another length")
     except (zlib.error, ValueError) as error:
         raise StoreError(
@@ -64,13 +70,25 @@ def decode(block: bytes) -> dict[str, np.ndarray]:
     with np.errstate(over="ignore"):
         time = np.cumsum(np.cumsum(_unshuffle(body[: 8 * n], n, "<i8")))
         recorded = _unshuffle(body[16 * n : 24 * n], n, "<i8") + time
-    return {
+    columns = {
         "time": time,
         "value": _unshuffle(body[8 * n : 16 * n], n, "<f8"),
         "recorded": recorded,
         "status": np.frombuffer(body[24 * n : 25 * n], np.uint8),
-        "censored": np.frombuffer(body[25 * n :], np.int8),
+        "censored": np.frombuffer(body[25 * n : 26 * n], np.int8),
     }
+    return columns | {"event": np.cumsum(_unshuffle(body[26 * n :], n, "<i8"))} if is_merged else columns
+
+
+def merged(parts: Sequence[tuple[int, dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
+    """Return several blocks as the columns of one: the rows in their order, each with the event by which it came.
+
+    Parameters
+    ----------
+    parts : the event and the columns of each block, in the order of their revisions; one that was merged before keeps its events.
+    """
+    events = [columns.get("event", np.full(len(columns["time"]), event, np.int64)) for event, columns in parts]
+    return {name: np.concatenate([columns[name] for _, columns in parts]) for name in COLUMNS} | {"event": np.concatenate(events)}
 
 
 def rows_of(columns: dict[str, np.ndarray]) -> list[bytes]:

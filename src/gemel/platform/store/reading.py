@@ -17,6 +17,14 @@ from gemel.platform.store.sealing import Sealing
 __all__ = ["read_record"]
 
 
+def _up_to(columns: dict[str, np.ndarray], limit: int) -> dict[str, np.ndarray]:
+    """Return the rows that had come by an event; a block of one append is taken or left whole by the query."""
+    events = columns.get("event")
+    if events is None or not len(events) or events[-1] <= limit:  # they rise: a block is merged in the order of its appends
+        return columns
+    return {name: columns[name][events <= limit] for name in chunks.COLUMNS}
+
+
 def read_record(database: Database, sealing: Sealing, pid: str, patient: str, as_of: int | None, upto: int | None) -> PatientRecord:
     """Return a patient's record: what was known at ``as_of``, of what the store had taken in up to the event ``upto``."""
     limit = 2**62 if upto is None else upto
@@ -32,7 +40,7 @@ def read_record(database: Database, sealing: Sealing, pid: str, patient: str, as
     for sid, head in select("SELECT sid, head FROM series WHERE pid = ? AND seq <= ? ORDER BY seq, sid", pid):
         code, display, unit, source = json.loads(sealing.open("series", pid, sid, 0, head))
         parts = [
-            chunks.decode(sealing.open("series_chunk", pid, f"{sid}/{day}", rev, block))
+            _up_to(chunks.decode(sealing.open("series_chunk", pid, f"{sid}/{day}", rev, block)), limit)
             for day, rev, block in select("SELECT day, rev, block FROM series_chunk WHERE sid = ? AND seq <= ? ORDER BY day, rev", sid)
         ]
         if parts:

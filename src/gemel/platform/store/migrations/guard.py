@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-__all__ = ["drop_guard", "guard", "guard_erasable", "make_guard"]
+__all__ = ["drop_guard", "guard", "guard_chunks", "guard_erasable", "make_guard", "open_chunks"]
 
 APPLICATION = 0x47454D4C
 
@@ -67,3 +67,31 @@ def guard_erasable(name: str) -> None:
             op.execute(f"CREATE TRIGGER {title} BEFORE {verb} ON {name} FOR EACH ROW EXECUTE FUNCTION {function}()")
     if not _is_sqlite():
         op.execute(f"CREATE TRIGGER {name}_no_truncate BEFORE TRUNCATE ON {name} FOR EACH STATEMENT EXECUTE FUNCTION gemel_append_only()")
+
+
+_COVERED = "EXISTS (SELECT 1 FROM series_chunk AS whole WHERE whole.sid = OLD.sid AND whole.day = OLD.day AND whole.covers >= OLD.rev AND whole.rev > OLD.rev)"
+
+
+def open_chunks() -> None:
+    """Let blocks of readings be deleted, until :func:`guard_chunks`."""
+    if _is_sqlite():
+        op.execute("DROP TRIGGER series_chunk_no_delete")
+    else:
+        op.execute("DROP TRIGGER series_chunk_no_delete ON series_chunk")
+
+
+def guard_chunks(*, are_merged: bool) -> None:
+    """Let blocks of readings go that a merged one holds, besides those of a patient who stands in ``erasure``; or, the way back, only these."""
+    function = "gemel_erased_chunks_only"
+    allowed = f"({_ERASED[function]} OR {_COVERED})" if are_merged else _ERASED[function]
+    if _is_sqlite():
+        op.execute(
+            f"CREATE TRIGGER series_chunk_no_delete BEFORE DELETE ON series_chunk WHEN NOT {allowed} BEGIN SELECT RAISE(ABORT, 'append only: series_chunk'); END"
+        )
+        return
+    op.execute(
+        f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" IF TG_OP = 'DELETE' AND {allowed} THEN RETURN OLD; END IF; IF TG_OP = 'UPDATE' AND {_ERASED[function]} THEN RETURN NEW; END IF;"
+        " RAISE EXCEPTION 'append only: %', TG_TABLE_NAME; END $$"
+    )
+    op.execute(f"CREATE TRIGGER series_chunk_no_delete BEFORE DELETE ON series_chunk FOR EACH ROW EXECUTE FUNCTION {function}()")
