@@ -53,7 +53,8 @@ lock: $(STAMP)/tools ## make the lock files again
 	write requirements-dev.lock pyproject.toml --all-extras --group dev --group build --group installer; \
 	write requirements.lock pyproject.toml -c requirements-dev.lock; \
 	write tools/build.lock --group pyproject.toml:build -c requirements-dev.lock; \
-	write tools/installer.lock --group pyproject.toml:installer -c requirements-dev.lock
+	write tools/installer.lock --group pyproject.toml:installer -c requirements-dev.lock; \
+	write tools/audit.lock --group pyproject.toml:audit
 
 clean: ## remove everything that can be made again
 	rm -rf $(VENV) docs/_build docs/_generated build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis gemel-demo
