@@ -23,8 +23,8 @@ def binaries() -> Path | None:
 class Server:
     """One server. ``kill`` ends it at once, as a power cut does to a process; ``start`` brings it back."""
 
-    def __init__(self, bin_: Path) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="gemel-pg-"))
+    def __init__(self, bin_: Path, folder: Path | None = None) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="gemel-pg-"))
         self._bin, self._as = bin_, ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
         if self._as:
             shutil.chown(self.folder, "postgres")
@@ -48,7 +48,9 @@ class Server:
                            cwd=self.folder, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, check=True)  # fmt: skip
 
     def kill(self) -> None:
-        self._run(str(self._bin / "pg_ctl"), "-D", str(self.folder / "data"), "stop", "-m", "immediate")
+        """End it at once; nothing where it has ended."""
+        if (self.folder / "data" / "postmaster.pid").exists():
+            self._run(str(self._bin / "pg_ctl"), "-D", str(self.folder / "data"), "stop", "-m", "immediate")
 
     def new(self) -> str:
         """The URL of a fresh schema."""

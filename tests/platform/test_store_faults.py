@@ -7,10 +7,13 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 import _kills
+import _postgres
 import _writers
 from _kills import piece
 from gemel.core import PatientRecord
@@ -55,6 +58,45 @@ def test_a_full_disk_is_told_and_nothing_of_the_change_stands(tmp_path):
         assert (store.counts()["event"], store.check().problems) == (1, ())
         store._database.execute("PRAGMA max_page_count = 1000000")
         store.put("twin", "p1", "toy", os.urandom(1_000_000), recorded=1, meta={})
+
+
+@pytest.fixture
+def small_disk():
+    """A file system of 96 MB, which can be made larger."""
+    folder = Path(tempfile.mkdtemp(prefix="gemel-pg-"))  # not below tmp_path: the server's user cannot enter there
+    if os.getuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "none", str(folder)], capture_output=True).returncode:
+        pytest.skip("a file system of its own cannot be made here: needs the right to mount")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+    folder.rmdir()
+
+
+def test_a_full_disk_under_postgresql_is_told_and_nothing_acknowledged_is_lost(small_disk):
+    binaries = _postgres.binaries()
+    pytest.importorskip("pg8000")
+    if binaries is None:
+        pytest.skip("no PostgreSQL 15 or newer on this machine")
+    server = _postgres.Server(binaries, small_disk)
+    try:
+        url, keys = server.new(), FileMaster(new_key())
+        with Store(url, keys=keys, busy_ms=2000) as store:
+            kept = 0
+            with pytest.raises(StoreError, match=r"nothing of the last change") as found:
+                for i in range(200):
+                    store.put("twin", "p1", "toy", os.urandom(1_000_000), recorded=i, meta={}) if i else store.append(
+                        "p1", [piece(0)], recorded=0
+                    )
+                    kept = i
+            assert kept >= 1
+            assert "postgresql://" not in str(found.value)
+        subprocess.run(["mount", "-o", "remount,size=400m", str(small_disk)], check=True)
+        server.kill()  # where its log of changes had no room it may have ended, or be coming back: begin anew
+        server.start()
+        with Store(url, keys=keys, busy_ms=5000) as store:
+            assert (store.counts()["twin_version"], store.check().problems) == (kept, ())
+            store.put("twin", "p1", "toy", os.urandom(1_000_000), recorded=1000, meta={})
+    finally:
+        server.close()
 
 
 def test_processes_that_write_at_once_leave_no_gap_and_do_no_job_twice(place, tmp_path):
