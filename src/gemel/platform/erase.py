@@ -19,10 +19,26 @@ from gemel.platform.store import Store
 from gemel.platform.store.backup import drop_keys
 from gemel.platform.store.base import Database
 from gemel.platform.store.facts import TABLES as FACTS
+from gemel.platform.store.merges import family_of
 
 __all__ = ["Erasure", "erase", "log_path", "scrub"]
 
-_ROWS = ("blob", "outcome", "decision", "proposal", "forecast", "twin_version", *FACTS, "consent", "care", "glass")
+_ROWS = (
+    "blob",
+    "outcome",
+    "decision",
+    "proposal",
+    "forecast",
+    "twin_version",
+    *FACTS,
+    "consent",
+    "care",
+    "glass",
+    "score",
+    "superseded",
+    "live",
+    "joined",
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ def log_path(place: str | Path) -> Path | None:
 
 
 def erase(store: Store, patient: str, *, recorded: int, key_backups: Iterable[Path] = (), log: Path | None = None) -> Erasure:
-    """Erase a patient for good.
+    """Erase a patient for good, under each pseudonym that was merged with theirs: it is one person.
 
     Parameters
     ----------
@@ -59,18 +75,24 @@ def erase(store: Store, patient: str, *, recorded: int, key_backups: Iterable[Pa
     log = log or log_path(store.place)  # type: ignore[arg-type]
     with store._transaction("read") as database:
         pid = store._pid(patient)
-        seqs, subjects = _messages(database, pid)
+        family = family_of(database, pid)
+        _, subjects = _messages(database, family)
         known = [Path(row[0]) for row in database.execute("SELECT path FROM key_backup ORDER BY path")]
-    if log is not None:
-        _note(log, pid, recorded)
+    for one in family if log is not None else ():
+        _note(log, one, recorded)  # type: ignore[arg-type]
     reached, unreached = [], []
     for path in dict.fromkeys([*known, *(p.resolve() for p in key_backups)]):
-        (reached if drop_keys(path, subjects, pid) else unreached).append(str(path))
+        (reached if {drop_keys(path, subjects, one) for one in family} == {True} else unreached).append(str(path))
     with store._transaction("write") as database:
-        seqs, subjects = _messages(database, pid)
-        database.execute("INSERT INTO erasure (pid, recorded_ns) VALUES (?, ?)", (pid, recorded))  # from here on its rows may be deleted
-        rows = _delete(database, pid, seqs, subjects)
-        store._event("erasure", pid, "", recorded)
+        seqs, subjects = _messages(database, family)
+        rows = _delete_messages(database, seqs, subjects)
+        for one in family:
+            database.execute(
+                "INSERT INTO erasure (pid, recorded_ns) VALUES (?, ?)", (one, recorded)
+            )  # from here on its rows may be deleted
+        for one in family:
+            rows += _delete(database, one)
+            store._event("erasure", one, "", recorded)
     store._sealing.forget()
     scrub(store)
     return Erasure(pid, rows, len(seqs), tuple(reached), tuple(unreached))
@@ -83,21 +105,28 @@ def scrub(store: Store) -> None:
     store._database.scrub()
 
 
-def _messages(database: Database, pid: str) -> tuple[list[int], list[str]]:
-    chosen = "SELECT inbox.seq, subject FROM inbox JOIN inbox_patient ON inbox_patient.seq = inbox.seq WHERE pid = ? ORDER BY inbox.seq"
-    found = database.execute(chosen, (pid,)).fetchall()
+def _messages(database: Database, family: tuple[str, ...]) -> tuple[list[int], list[str]]:
+    marks = ", ".join("?" * len(family))
+    chosen = f"SELECT DISTINCT inbox.seq, subject FROM inbox JOIN inbox_patient ON inbox_patient.seq = inbox.seq WHERE pid IN ({marks}) ORDER BY inbox.seq"
+    found = database.execute(chosen, family).fetchall()
     return [row[0] for row in found], [row[1] for row in found]
 
 
-def _delete(database: Database, pid: str, seqs: list[int], subjects: list[str]) -> int:
+def _delete_messages(database: Database, seqs: list[int], subjects: list[str]) -> int:
     deleted = 0
     for seq, subject in zip(seqs, subjects, strict=True):
         for statement, value in (
             ("DELETE FROM inbox_patient WHERE seq = ?", seq),
+            ("DELETE FROM receipt WHERE seq = ?", seq),
             ("DELETE FROM inbox WHERE seq = ?", seq),
             ("DELETE FROM key_wrap WHERE subject = ?", subject),
         ):
             deleted += database.execute(statement, (value,)).rowcount
+    return deleted
+
+
+def _delete(database: Database, pid: str) -> int:
+    deleted = 0
     for table in _ROWS:
         deleted += database.execute(f"DELETE FROM {table} WHERE pid = ?", (pid,)).rowcount
     deleted += database.execute("DELETE FROM series_chunk WHERE sid IN (SELECT sid FROM series WHERE pid = ?)", (pid,)).rowcount

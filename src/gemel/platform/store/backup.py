@@ -32,10 +32,12 @@ TABLES: dict[str, str] = {
     "finding": "pid, token", "document": "pid, token", "geometry": "pid, token", "twin_version": "id", "forecast": "id", "proposal": "id", "decision": "id",
     "outcome": "id", "job": "id", "checkpoint": "consumer", "source": "name", "inbox": "seq", "inbox_patient": "seq, pid",
     "blob": "pid, token",
+    "consent": "pid, rev", "care": "pid, rev", "glass": "id", "account": "id",
+    "receipt": "token", "joined": "seq", "live": "pid, token", "superseded": "id", "score": "id",
 }  # fmt: skip
 """What is in a backup, parents first, and the order of its rows."""
 
-_OWNED = frozenset(TABLES) - {"erasure", "patient", "event", "series_chunk", "checkpoint", "source", "inbox"}
+_OWNED = frozenset(TABLES) - {"erasure", "patient", "event", "series_chunk", "checkpoint", "source", "inbox", "account", "receipt"}
 _PAGE = 500
 FORMAT = "gemel backup 1"
 
@@ -333,7 +335,7 @@ def _fill(
             elif (
                 (table in _OWNED and named.get("pid") in gone)
                 or (table == "series_chunk" and named["sid"] in lost)
-                or (table in ("inbox", "inbox_patient") and named["seq"] in about)
+                or (table in ("inbox", "inbox_patient", "receipt") and named["seq"] in about)
             ):
                 continue
             rows.append(row)

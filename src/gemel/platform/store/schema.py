@@ -11,10 +11,29 @@ __all__ = ["APPEND_ONLY", "FACTS", "metadata"]
 FACTS = ("exposure", "finding", "document", "geometry")
 """Tables of single facts; series lie in chunks."""
 
-VERSIONED = ("twin_version", "forecast", "proposal")
+VERSIONED = ("twin_version", "forecast", "proposal", "score")
 """Tables of named blobs of which every version is kept."""
 
-APPEND_ONLY = ("patient", "demographics", "event", "series", "series_chunk", *FACTS, *VERSIONED, "decision", "outcome", "blob", "erasure", "consent", "care", "glass")
+APPEND_ONLY = (
+    "patient",
+    "demographics",
+    "event",
+    "series",
+    "series_chunk",
+    *FACTS,
+    *VERSIONED,
+    "decision",
+    "outcome",
+    "blob",
+    "erasure",
+    "consent",
+    "care",
+    "glass",
+    "joined",
+    "superseded",
+    "resource",
+    "resource_body",
+)
 """Tables in which triggers forbid UPDATE and DELETE, but for rows of a patient who stands in ``erasure``."""
 
 metadata = sa.MetaData()
@@ -231,3 +250,88 @@ account = _table(
     sa.UniqueConstraint("token", name="uq_account_token"),
 )
 token_use = _table("token_use", _text("token", primary_key=True), _integer("until_ns"))
+
+# Resources of FHIR, and what a search may find them by. The tables ``idx_*`` follow from the resources: they are in no backup, and are made again at restore.
+resource = _table(
+    "resource",
+    _integer("num", sa.ForeignKey("event.seq"), primary_key=True),
+    _text("pid", sa.ForeignKey("patient.pid")),
+    _text("ref"),
+    _integer("vid"),
+    _text("kind"),
+    _text("codes"),
+    _text("labels"),
+    _integer("time_ns", nullable=True),
+    _text("author", nullable=True),
+    _text("basis"),
+    _integer("research"),
+    _integer("recorded_ns"),
+    _integer("deleted"),
+    sa.UniqueConstraint("ref", "vid", name="uq_resource_version"),
+    sa.Index("ix_resource_kind", "kind", "num"),
+    sa.Index("ix_resource_pid", "pid", "num"),
+)
+resource_body = _table(
+    "resource_body",
+    _integer("num", sa.ForeignKey("resource.num"), primary_key=True),
+    _text("pid", sa.ForeignKey("patient.pid")),
+    _text("content"),
+    _bytes("body"),
+)
+
+_Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # ranges of prefixes are ranges of code points
+_Real = sa.Double().with_variant(sa.REAL, "sqlite")
+
+
+def _index(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
+    return sa.Table(name, metadata, *columns, sqlite_strict=True, sqlite_with_rowid=False)
+
+
+def _real(name: str) -> sa.Column[float]:
+    return sa.Column(name, _Real, nullable=False)
+
+
+idx_token = _index(
+    "idx_token", _integer("param"), _bytes("value"), _integer("num"), _integer("grp"), _bytes("system"),
+    sa.PrimaryKeyConstraint("param", "value", "num", "grp", "system"),
+)  # fmt: skip
+idx_string = _index(
+    "idx_string", _integer("param"), sa.Column("value", _Text, nullable=False), _integer("num"), _integer("grp"), _text("exact"),
+    sa.PrimaryKeyConstraint("param", "value", "num", "grp", "exact"),
+)  # fmt: skip
+idx_date = _index(
+    "idx_date", _integer("param"), _integer("low"), _integer("high"), _integer("num"), _integer("grp"),
+    sa.PrimaryKeyConstraint("param", "low", "high", "num", "grp"), sa.Index("ix_date_num", "num", "param"),
+)  # fmt: skip
+idx_ref = _index(
+    "idx_ref", _integer("param"), _text("value"), _integer("num"), _integer("grp"), sa.PrimaryKeyConstraint("param", "value", "num", "grp")
+)
+idx_quantity = _index(
+    "idx_quantity", _integer("param"), _integer("num"), _integer("grp"), _real("low"), _real("value"), _real("high"), _real("base_low"), _real("base"),
+    _real("base_high"), _bytes("base_unit"), _bytes("unit"), sa.PrimaryKeyConstraint("param", "num", "grp"), sa.Index("ix_quantity_base", "param", "base"),
+)  # fmt: skip
+receipt = _table("receipt", _text("token", primary_key=True), _integer("seq"))
+joined = _table(
+    "joined",
+    _integer("seq", sa.ForeignKey("event.seq"), primary_key=True),
+    _text("pid", sa.ForeignKey("patient.pid")),
+    _text("survivor", nullable=True),
+    _integer("recorded_ns"),
+)
+live = _table(
+    "live",
+    _text("pid", sa.ForeignKey("patient.pid"), primary_key=True),
+    _text("token", primary_key=True),
+    _bytes("name"),
+    _integer("wanted"),
+    _integer("done"),
+    _text("state"),
+    _text("worker"),
+    _integer("lease_ns"),
+    _integer("ready_ns"),
+    _integer("attempts"),
+    _bytes("told", nullable=True),
+)
+superseded = _table(
+    "superseded", _text("id", primary_key=True), _text("pid", sa.ForeignKey("patient.pid")), _integer("seq"), _integer("recorded_ns")
+)

@@ -12,7 +12,7 @@ from gemel.core.advice import Decision, Outcome
 from gemel.core.errors import StoreError
 from gemel.core.record import Demographics, Fact, PatientRecord
 from gemel.platform.keys import Master
-from gemel.platform.store import answers, blobs, compaction, facts, inbox, jobs, reading, versions, writing
+from gemel.platform.store import answers, blobs, compaction, facts, inbox, jobs, merges, versions, writing
 from gemel.platform.store.base import Database, Mode, is_postgres, open_database
 from gemel.platform.store.blobs import folder_of as blobs_beside
 from gemel.platform.store.check import StoreCheck, find_problems
@@ -177,7 +177,7 @@ class Store:
         return fresh.count
 
     def record(self, patient: str, *, as_of: int | None = None, upto: int | None = None) -> PatientRecord:
-        """Return a patient's record.
+        """Return a patient's record, with what is known under pseudonyms that were merged into theirs.
 
         Parameters
         ----------
@@ -187,10 +187,10 @@ class Store:
             whatever was imported since.
         """
         with self._transaction("read") as database:
-            return reading.read_record(database, self._sealing, self._pid(patient), patient, as_of, upto)
+            return merges.whole_record(database, self._sealing, self._pid(patient), patient, as_of, upto)
 
     def put(self, kind: str, patient: str, name: str, body: bytes, *, recorded: int, meta: Mapping[str, Any]) -> str:
-        """Append a version of a named blob (``twin``, ``forecast`` or ``proposal``); return its id. The newest one put again stays one."""
+        """Append a version of a named blob (``twin``, ``forecast``, ``proposal`` or ``score``); return its id. The newest one put again stays one."""
         with self._transaction("write") as database:
             pid = self._pid(patient)
             upto = database.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]

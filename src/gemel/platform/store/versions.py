@@ -26,7 +26,7 @@ __all__ = [
     "table_of",
 ]
 
-KINDS = {"twin": "twin_version", "forecast": "forecast", "proposal": "proposal"}
+KINDS = {"twin": "twin_version", "forecast": "forecast", "proposal": "proposal", "score": "score"}
 """What ``put`` takes, and the table it goes to."""
 
 _COLUMNS = ("model", "model_version", "code_version", "method", "seed", "inputs", "status")
