@@ -148,7 +148,7 @@ def test_forecast_is_never_coded_as_a_measurement():
     assert [c["code"]["text"] for c in forecasts[0]["component"]] == ["quantile 0.05", "quantile 0.5", "quantile 0.95"]
     assert all("http://loinc.org" not in json.dumps(f) for f in forecasts)
     risk = next(e["resource"] for e in found["entry"] if e["resource"]["resourceType"] == "RiskAssessment")
-    assert [p["probabilityDecimal"] for p in risk["prediction"]] == [0.01, 0.02, 0.05]
+    assert [p["probabilityDecimal"] for p in risk["prediction"]] == [1.0, 2.0, 5.0]  # per cent: ras-2
     assert any("Research software" in n["text"] for n in risk["note"])
 
 

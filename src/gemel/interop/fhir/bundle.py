@@ -18,84 +18,59 @@ from typing import Any
 import numpy as np
 
 from gemel.core import ForecastTable, Lineage, PatientRecord, Proposal, Series, iso
-from gemel.core.code import SYSTEMS
-from gemel.core.errors import DataError, UnitError
+from gemel.core.errors import DataError
 from gemel.core.series import ABOVE, BELOW, PRELIMINARY
 from gemel.core.time import DAY
-from gemel.core.units import parse_unit
-from gemel.interop.fhir.cgm_guide import MEMBERS, PROFILE, RANGES, REQUIRED_MEMBERS, SENSORS
+from gemel.interop.fhir.build import (
+    ABSENT,
+    NAMESPACE,
+    OWN,
+    Builder,
+    Resource,
+    care_plan,
+    concept,
+    forecast_notes,
+    method_of,
+    no_advice,
+    patient_body,
+    provenance_body,
+    quantity,
+    risk_body,
+    ucum,
+)
+from gemel.interop.fhir.cgm_guide import MEMBERS, RANGES, REQUIRED_MEMBERS, SENSORS
 
 __all__ = ["SUMMARY_KEYS", "result_bundle"]
 
-_Resource = dict[str, Any]
-_NAMESPACE = uuid.UUID("6f1f0d6e-2f3c-5d0a-9a41-0c5b6f7b1a70")  # fixed: the same result gets the same ids
 _CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
-_ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
-_LOINC, _UCUM, _OWN = SYSTEMS["loinc"], SYSTEMS["ucum"], SYSTEMS["gemel"]
-_RESEARCH = "Research software: a model's output, not a medical device's. For a person's judgement, never for automatic dosing."
 SUMMARY_KEYS: tuple[str, ...] = (*MEMBERS, *RANGES, "start", "end")
 """What a summary may hold: values as named, and ``start`` and ``end`` of its period in ns UTC (left out: first and last reading)."""
 
 
-def _quantity(value: float, code: str, unit: str | None = None) -> _Resource:
-    return {"value": round(float(value), 6), "unit": unit or code, "system": _UCUM, "code": code}
-
-
-def _concept(code: str, system: str = _LOINC, text: str = "") -> _Resource:
-    return {"coding": [{"system": system, "code": code}]} | ({"text": text} if text else {})
-
-
-class Builder:
-    """Collects resources with stable ids and the same tags."""
-
-    def __init__(self, seed: str, simulated: bool) -> None:
-        self.seed = seed
-        self.entries: list[_Resource] = []
-        self.meta: _Resource = {}
-        if simulated:
-            self.meta = {
-                "security": [
-                    {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST", "display": "test health data"}
-                ],
-                "tag": [{"system": _OWN, "code": "SIMULATED", "display": "Simulated: no real person"}],
-            }
-
-    def add(self, kind: str, name: str, body: _Resource, profile: str = "") -> str:
-        key = str(uuid.uuid5(_NAMESPACE, f"{self.seed}/{kind}/{name}"))
-        meta = self.meta | ({"profile": [PROFILE + profile]} if profile else {})
-        url = f"urn:uuid:{key}"
-        self.entries.append({"fullUrl": url, "resource": {"resourceType": kind, "id": key} | ({"meta": meta} if meta else {}) | body})
-        return url
-
-
-def patient_body(record: PatientRecord) -> _Resource:
-    return {"identifier": [{"system": "urn:gemel:pseudonym", "value": record.id}], "gender": record.demographics.sex, "active": True}
-
-
-def add_readings(build: Builder, series: Series, subject: _Resource, since: int) -> list[str]:
+def add_readings(build: Builder, series: Series, subject: Resource, since: int) -> list[str]:
     unit, shown, profile = SENSORS[series.code]
     recent = series.current()
     recent = recent.take(recent.time > since)
     values = recent.values_in(unit, analyte="glucose")
     urls = []
     for time, recorded, value, censored, status in zip(recent.time, recent.recorded, values, recent.censored, recent.status, strict=True):
-        quantity = _quantity(value, unit, shown)
+        amount = quantity(value, unit, shown)
         if censored:
-            quantity["comparator"] = {BELOW: "<", ABOVE: ">"}[int(censored)]
+            amount["comparator"] = {BELOW: "<", ABOVE: ">"}[int(censored)]
         body = {
             "status": "preliminary" if status == PRELIMINARY else "final",
-            "category": [_concept("laboratory", _CATEGORY)],
-            "code": _concept(series.code.code),
+            "category": [concept("laboratory", _CATEGORY)],
+            "code": concept(series.code.code),
             "subject": subject,
             "effectiveDateTime": iso(int(time)),
             "issued": iso(int(recorded)),
-            "valueQuantity": quantity,
+            "valueQuantity": amount,
         }
         urls.append(build.add("Observation", f"reading/{series.source}/{time}", body, profile))
     return urls
 
 
-def add_summary(build: Builder, summary: Mapping[str, Any], subject: _Resource, period: tuple[int, int]) -> str:
+def add_summary(build: Builder, summary: Mapping[str, Any], subject: Resource, period: tuple[int, int]) -> str:
     unknown = set(summary) - set(SUMMARY_KEYS)
     if unknown:
         raise DataError(
@@ -107,7 +82,7 @@ def add_summary(build: Builder, summary: Mapping[str, Any], subject: _Resource, 
     start, end = int(summary.get("start", period[0])), int(summary.get("end", period[1]))
     shared = {
         "status": "final",
-        "category": [_concept("laboratory", _CATEGORY)],
+        "category": [concept("laboratory", _CATEGORY)],
         "subject": subject,
         "effectivePeriod": {"start": iso(start)[:10], "end": iso(end)[:10]},
     }
@@ -116,142 +91,64 @@ def add_summary(build: Builder, summary: Mapping[str, Any], subject: _Resource, 
         if key in summary:
             members.append(
                 build.add(
-                    "Observation", key, shared | {"code": _concept(loinc), "valueQuantity": _quantity(summary[key], unit, shown)}, profile
+                    "Observation", key, shared | {"code": concept(loinc), "valueQuantity": quantity(summary[key], unit, shown)}, profile
                 )
             )
-    parts = [{"code": _concept(loinc), "valueQuantity": _quantity(summary[key], "%")} for key, loinc in RANGES.items() if key in summary]
+    parts = [{"code": concept(loinc), "valueQuantity": quantity(summary[key], "%")} for key, loinc in RANGES.items() if key in summary]
     if parts:
         complete = "cgm-summary-times-in-ranges" if len(parts) == len(RANGES) else ""
-        members.append(build.add("Observation", "times-in-ranges", shared | {"code": _concept("106793-3"), "component": parts}, complete))
+        members.append(build.add("Observation", "times-in-ranges", shared | {"code": concept("106793-3"), "component": parts}, complete))
     means = {"mean_mg_dl", "mean_mmol_l"} & set(summary)
     full = "cgm-summary" if means and parts and len(parts) == len(RANGES) and set(REQUIRED_MEMBERS) <= set(summary) else ""
-    body = shared | {"code": _concept("107931-8"), "hasMember": [{"reference": url} for url in members]}
+    body = shared | {"code": concept("107931-8"), "hasMember": [{"reference": url} for url in members]}
     return build.add("Observation", "summary", body, full)
 
 
-def _ucum(unit: str) -> str:
-    try:
-        parse_unit(unit)
-    except UnitError as error:
-        raise DataError(
-            "a forecast in a unit that is not UCUM", seen=unit, expected="UCUM", fix="state the unit in the twin's manifest"
-        ) from error
-    return unit
-
-
-def _forecast(build: Builder, table: ForecastTable, subject: _Resource, number: int) -> list[str]:
+def _forecast(build: Builder, table: ForecastTable, subject: Resource, number: int) -> list[str]:
     name = f"forecast/{number}/{table.plan}"
     plan = f" under plan '{table.plan}'" if table.plan else ""
-    note = [{"text": f"{_RESEARCH} Lineage {table.lineage.id}."}] + ([{"text": table.sentence}] if table.sentence else [])
-    method = {"text": f"{table.twin}: model {table.lineage.model} {table.lineage.model_version}, method {table.lineage.method}"}
+    note = forecast_notes(table)
+    method = method_of(table.lineage)
     if table.status != "OK":
         body = {
             "status": "final",
-            "code": _concept("forecast", _OWN, f"Forecast by {table.twin}{plan}"),
+            "code": concept("forecast", OWN, f"Forecast by {table.lineage.model}{plan}"),
             "subject": subject,
             "effectiveDateTime": iso(table.issued),
-            "dataAbsentReason": _concept("error", _ABSENT, table.status),
+            "dataAbsentReason": concept("error", ABSENT, table.status),
             "method": method,
             "note": note,
         }
         return [build.add("Observation", name, body)]
     urls = []
     for column, (output, unit) in enumerate(zip(table.outputs, table.units, strict=True)):
-        code = _ucum(unit)
+        code = ucum(unit)
         for row, time in enumerate(table.times):
             quantiles = [
-                {"code": {"text": f"quantile {level:g}"}, "valueQuantity": _quantity(table.quantiles[index, row, column], code)}
+                {"code": {"text": f"quantile {level:g}"}, "valueQuantity": quantity(table.quantiles[index, row, column], code)}
                 for index, level in enumerate(table.levels)
             ]
             body = {
                 "status": "preliminary",
-                "code": _concept("forecast", _OWN, f"Forecast of {output}{plan}"),
+                "code": concept("forecast", OWN, f"Forecast of {output}{plan}"),
                 "subject": subject,
                 "effectiveDateTime": iso(int(time)),
                 "issued": iso(table.issued),
-                "valueQuantity": _quantity(table.mean[row, column], code),
+                "valueQuantity": quantity(table.mean[row, column], code),
                 "method": method,
                 "note": [{"text": "Mean of the predictive distribution; components are its quantiles. Not a measurement."}, *note],
                 "component": quantiles,
             }
             urls.append(build.add("Observation", f"{name}/{output}/{time}", body))
-    predictions = [
-        {
-            "outcome": {"text": event},
-            "probabilityDecimal": round(float(probability), 6),
-            "whenPeriod": {"start": iso(int(time)), "end": iso(int(time))},
-        }
-        for event, probabilities in table.probabilities.items()
-        for time, probability in zip(table.times, probabilities, strict=True)
-    ]
-    if predictions:
-        body = {
-            "status": "preliminary",
-            "method": method,
-            "code": {"text": f"Forecast by {table.twin}{plan}"},
-            "subject": subject,
-            "occurrenceDateTime": iso(table.issued),
-            "basis": [{"reference": url} for url in urls],
-            "prediction": predictions,
-            "note": note,
-        }
-        urls.append(build.add("RiskAssessment", name, body))
+    if table.probabilities:
+        urls.append(build.add("RiskAssessment", name, risk_body(table, subject, basis=[{"reference": url} for url in urls])))
     return urls
 
 
-def _advice(build: Builder, proposal: Proposal, subject: _Resource) -> str:
-    note = [
-        {"text": f"{_RESEARCH} Lineage {proposal.lineage.id}."},
-        *({"text": f"Limit: {name}: {text}"} for name, text in proposal.limits.items()),
-    ]
+def _advice(build: Builder, proposal: Proposal, subject: Resource) -> str:
     if proposal.choice is None:
-        body = {
-            "status": "final",
-            "code": _concept("advice", _OWN, f"Advice by {proposal.twin}"),
-            "subject": subject,
-            "effectiveDateTime": iso(proposal.issued),
-            "dataAbsentReason": _concept("not-performed", _ABSENT, f"No advice: {proposal.reason}"),
-            "note": [{"text": proposal.sentence}, *note],
-        }
-        return build.add("Observation", "advice", body)
-    activities = [
-        {
-            "detail": {
-                "status": "not-started",
-                "doNotPerform": not score.feasible,
-                "description": f"{score.plan}: best with probability {score.probability_best:.2f}; "
-                f"expected utility {score.utility:.4g} (standard error {score.utility_error:.2g})"
-                + ("" if score.feasible else "; outside the limits"),
-            }
-        }
-        for score in proposal.ranking
-    ]
-    body = {
-        "status": "draft",
-        "intent": "proposal",
-        "title": f"Proposed: {proposal.choice}",
-        "description": proposal.sentence,
-        "subject": subject,
-        "created": iso(proposal.issued),
-        "note": note,
-    }
-    return build.add("CarePlan", "advice", body | ({"activity": activities} if activities else {}))
-
-
-def _provenance(targets: Sequence[str], lineage: Lineage, issued: int) -> _Resource:
-    what = f"model {lineage.model} {lineage.model_version}; code {lineage.code_version}; method {lineage.method}; seed {lineage.seed}"
-    sources = [("urn:gemel:lineage", lineage.id, what), ("urn:gemel:record", lineage.record, "patient record by content hash")]
-    sources += [("urn:gemel:lineage", parent, "earlier state of this twin") for parent in lineage.parents]
-    return {
-        "target": [{"reference": url} for url in targets],
-        "recorded": iso(issued),
-        "activity": {"text": lineage.note or "forecast and advice by a model"},
-        "agent": [{"who": {"display": f"Gemel {lineage.code_version}"}}],
-        "entity": [
-            {"role": "source", "what": {"identifier": {"system": system, "value": value}, "display": display}}
-            for system, value, display in sources
-        ],
-    }
+        return build.add("Observation", "advice", no_advice(proposal, subject))
+    return build.add("CarePlan", "advice", care_plan(proposal, subject))
 
 
 def result_bundle(
@@ -301,8 +198,8 @@ def result_bundle(
     if proposal is not None:
         made.append(_advice(build, proposal, subject))
     if made or targets:
-        build.add("Provenance", "result", _provenance(made or targets, lineage, issued))
-    bundle: dict[str, Any] = {"resourceType": "Bundle", "id": str(uuid.uuid5(_NAMESPACE, f"{lineage.id}/bundle/{issued}"))}
+        build.add("Provenance", "result", provenance_body(made or targets, lineage, issued))
+    bundle: dict[str, Any] = {"resourceType": "Bundle", "id": str(uuid.uuid5(NAMESPACE, f"{lineage.id}/bundle/{issued}"))}
     if build.meta:
         bundle["meta"] = build.meta
     return bundle | {"type": "collection", "timestamp": iso(issued), "entry": build.entries}

@@ -17,7 +17,8 @@ from gemel.core import Code, Demographics, Finding, PatientRecord, Quantity, iso
 from gemel.core.errors import DataError, FormatError, GemelError
 from gemel.core.series import ABOVE, BELOW, EXACT, FINAL, PRELIMINARY
 from gemel.core.units import is_convertible
-from gemel.interop.fhir.bundle import Builder, add_readings, add_summary, patient_body
+from gemel.interop.fhir.build import Builder, patient_body
+from gemel.interop.fhir.bundle import add_readings, add_summary
 from gemel.interop.fhir.cgm_guide import MEMBERS, PANEL, RANGES, SENSORS, TIMES_IN_RANGES
 from gemel.interop.fhir.cgm_validate import loinc_codes, validate_cgm
 from gemel.interop.wearables import _facts as facts
