@@ -20,14 +20,9 @@ import numpy as np
 from gemel.core.errors import DataError, FormatError, TimeError
 from gemel.core.time import to_ns
 from gemel.interop.dicom.assemble import Slice
+from gemel.interop.dicom.part10 import MAX_DEPTH, MAX_INFLATED
 
 __all__ = ["MAX_DEPTH", "MAX_INFLATED", "read_slice"]
-
-MAX_DEPTH = 32
-"""Sequences inside sequences; deeper is refused."""
-
-MAX_INFLATED = 1 << 28
-"""Bytes that a file may have, and that a deflated one may become."""
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _PLAIN = {"1.2.840.10008.1.2": "<", "1.2.840.10008.1.2.1": "<", _DEFLATED: "<", "1.2.840.10008.1.2.2": ">"}
