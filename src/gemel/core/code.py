@@ -1,4 +1,4 @@
-"""Codes: LOINC, SNOMED CT, RxNorm, ATC and the house vocabulary, as identifiers only."""
+"""Codes: LOINC, SNOMED CT, RxNorm, ATC, ICD-10, CVX, NDC, DICOM and the house vocabulary, as identifiers only."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ SYSTEMS: dict[str, str] = {
     "atc": "http://www.whocc.no/atc",
     "ucum": "http://unitsofmeasure.org",
     "mdc": "urn:iso:std:iso:11073:10101",
+    "icd10": "http://hl7.org/fhir/sid/icd-10",
+    "icd10cm": "http://hl7.org/fhir/sid/icd-10-cm",
+    "cvx": "http://hl7.org/fhir/sid/cvx",
+    "ndc": "http://hl7.org/fhir/sid/ndc",
+    "dicom": "http://dicom.nema.org/resources/ontology/DCM",
+    "absent": "http://terminology.hl7.org/CodeSystem/data-absent-reason",
     "gemel": "urn:gemel:vocabulary",
 }
 _LOINC = re.compile(r"^\d{1,7}-\d$")
