@@ -33,6 +33,7 @@ APPEND_ONLY = (
     "superseded",
     "resource",
     "resource_body",
+    "image",
 )
 """Tables in which triggers forbid UPDATE and DELETE, but for rows of a patient who stands in ``erasure``."""
 
@@ -73,6 +74,7 @@ event = _table(
     _text("pid", sa.ForeignKey("patient.pid")),
     _text("ref"),
     _integer("recorded_ns"),
+    sa.Index("ix_event_pid", "pid", "kind", "seq"),
 )
 demographics = _table(
     "demographics",
@@ -144,6 +146,7 @@ decision = _table(
     _integer("recorded_ns"),
     _bytes("body"),
     sa.UniqueConstraint("pid", "content", name="uq_decision_content"),
+    sa.Index("ix_decision_proposal", "proposal"),
 )
 outcome = _table(
     "outcome",
@@ -155,6 +158,7 @@ outcome = _table(
     _integer("recorded_ns"),
     _bytes("body"),
     sa.UniqueConstraint("pid", "content", name="uq_outcome_content"),
+    sa.Index("ix_outcome_decision", "decision"),
 )
 job = _table(
     "job",
@@ -177,6 +181,7 @@ job = _table(
     sa.UniqueConstraint("kind", "token", name="uq_job_token"),
     sa.Index("ix_job_state", "kind", "state", "created_ns"),
     sa.Index("ix_job_changed", "changed_ns"),
+    sa.Index("ix_job_pid", "pid"),
 )
 answer = _table(
     "answer",
@@ -334,4 +339,16 @@ live = _table(
 )
 superseded = _table(
     "superseded", _text("id", primary_key=True), _text("pid", sa.ForeignKey("patient.pid")), _integer("seq"), _integer("recorded_ns")
+)
+image = _table(
+    "image",
+    _text("token", primary_key=True),
+    _text("pid", sa.ForeignKey("patient.pid")),
+    _text("study"),
+    _text("series"),
+    _integer("seq", sa.ForeignKey("event.seq")),
+    _integer("recorded_ns"),
+    _bytes("body"),
+    sa.Index("ix_image_study", "study", "series"),
+    sa.Index("ix_image_pid", "pid"),
 )

@@ -1,0 +1,234 @@
+"""What is looked up by id, or page by page: for those who answer questions from outside, who know random ids only."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from gemel.core.advice import Decision, Outcome
+from gemel.core.errors import StoreError
+from gemel.platform.store.store import Store
+from gemel.platform.store.versions import KINDS, Version, content_of, table_of
+
+__all__ = [
+    "Answer", "Change", "Person", "changes", "decision_of", "decisions", "last_event", "named", "newest", "outcomes", "owner", "people", "persons", "pseudonym",
+    "version", "version_body", "version_list",
+]  # fmt: skip
+
+
+class Person(NamedTuple):
+    """A patient: their place in the order of enrolment, random id, pseudonym, and when they were enrolled (ns UTC)."""
+
+    number: int
+    subject: str
+    pseudonym: str
+    recorded: int
+
+
+class Change(NamedTuple):
+    """One event, with the random id of whom it is about."""
+
+    seq: int
+    kind: str
+    subject: str
+    ref: str
+    recorded: int
+
+
+class Answer(NamedTuple):
+    """A decision or an outcome, with its id."""
+
+    id: str
+    subject: str
+    told: Decision | Outcome
+
+
+_NAMED = re.compile(r":(a\d+)")
+
+_ROW = (
+    "(SELECT number, pid, name, recorded_ns, '' AS ref, 'Patient' AS kind, '' AS codes, '' AS labels, recorded_ns AS time_ns, '' AS author, '' AS basis,"
+    " {research} AS research FROM patient WHERE token IS NOT NULL) AS person"
+)
+
+
+def _placed(sql: str, parameters: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """Turn named parameters into places, in their order."""
+    return _NAMED.sub("?", sql), [parameters[name] for name in _NAMED.findall(sql)]
+
+
+def people(
+    store: Store, sql: str = "1=1", parameters: Mapping[str, Any] | None = None, *, after: int = 0, upto: int | None = None, limit: int = 100, is_research: bool = False
+) -> list[Person]:  # fmt: skip
+    """Return patients in the order of enrolment.
+
+    Parameters
+    ----------
+    sql, parameters : a condition on the columns of :mod:`gemel.platform.access_sql`.
+    after, upto : numbers; those enrolled after ``upto`` was the last are not there, so that pages fit together.
+    is_research : the rows count as made for research: for those who only see people without their identifiers.
+    """
+    condition, values = _placed(sql, parameters or {})
+    with store._transaction("read") as database:
+        rows = database.execute(
+            f"SELECT number, pid, name, recorded_ns FROM {_ROW.format(research=int(is_research))} WHERE number > ? AND number <= ? AND ({condition})"
+            " ORDER BY number LIMIT ?",
+            (after, 2**62 if upto is None else upto, *values, limit),
+        ).fetchall()
+        return [Person(number, pid, store._name(pid, name), recorded) for number, pid, name, recorded in rows]
+
+
+def persons(store: Store) -> int:
+    """Return the number of the patient enrolled last."""
+    with store._transaction("read") as database:
+        return database.execute("SELECT coalesce(max(number), 0) FROM patient").fetchone()[0]
+
+
+def pseudonym(store: Store, subject: str) -> str:
+    """Return the pseudonym of a random id.
+
+    Raises
+    ------
+    StoreError
+        When nobody has it (any more).
+    """
+    with store._transaction("read") as database:
+        row = database.execute("SELECT name FROM patient WHERE pid = ? AND token IS NOT NULL", (subject,)).fetchone()
+        if row is None:
+            raise StoreError("the store has no such patient", seen=subject, fix="GET /api/v1/patients lists them")
+        return store._name(subject, row[0])
+
+
+def named(store: Store, patient: str) -> str | None:
+    """Return the random id of a pseudonym; ``None`` when nobody has it."""
+    with store._transaction("read") as database:
+        row = database.execute("SELECT pid FROM patient WHERE token = ?", (store._sealing.token("patient", patient),)).fetchone()
+        return None if row is None else row[0]
+
+
+def last_event(store: Store) -> int:
+    """Return the number of the last event."""
+    with store._transaction("read") as database:
+        return database.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]
+
+
+def changes(store: Store, *, after: int = 0, subject: str | None = None, limit: int = 1000) -> list[Change]:
+    """Return the events after one, in order: of everybody, or of one patient."""
+    where, values = ("", ()) if subject is None else (" AND pid = ?", (subject,))
+    with store._transaction("read") as database:
+        chosen = f"SELECT seq, kind, pid, ref, recorded_ns FROM event WHERE seq > ?{where} ORDER BY seq LIMIT ?"
+        return [Change(*row) for row in database.execute(chosen, (after, *values, limit)).fetchall()]
+
+
+def owner(store: Store, kind: str, found: str) -> str:
+    """Return whose a version, decision or outcome is: the random id.
+
+    Raises
+    ------
+    StoreError
+        When there is no such thing.
+    """
+    table = KINDS.get(kind, kind)
+    if table not in (*KINDS.values(), "decision", "outcome"):
+        raise StoreError("the store keeps no such thing", seen=kind)
+    with store._transaction("read") as database:
+        row = database.execute(f"SELECT pid FROM {table} WHERE id = ?", (found,)).fetchone()
+    if row is None:
+        raise StoreError(f"the store has no such {kind}", seen=found)
+    return row[0]
+
+
+_HEAD = "id, pid, version, recorded_ns, upto_event, head"
+
+
+def _version(store: Store, kind: str, row: Any, patient: str) -> Version:
+    found, pid, number, recorded, upto, head = row
+    name, meta = json.loads(store._sealing.open(table_of(kind), pid, found, "head", head))
+    return Version(found, patient, kind, name, number, recorded, upto, meta)
+
+
+def version(store: Store, kind: str, found: str) -> Version:
+    """Return a version by its id; its ``patient`` is the random id."""
+    with store._transaction("read") as database:
+        row = database.execute(f"SELECT {_HEAD} FROM {table_of(kind)} WHERE id = ?", (found,)).fetchone()
+        if row is None:
+            raise StoreError(f"the store has no such {kind}", seen=found)
+        return _version(store, kind, row, row[1])
+
+
+def version_list(store: Store, kind: str, subject: str, name: str | None = None, *, as_of: int | None = None) -> list[Version]:
+    """Return all versions of one patient (random id), oldest first; each one's ``patient`` is the random id."""
+    table = table_of(kind)
+    where, values = ("", []) if name is None else (" AND token = ?", [store._sealing.own(subject, table, name)])
+    with store._transaction("read") as database:
+        rows = database.execute(
+            f"SELECT {_HEAD} FROM {table} WHERE pid = ? AND recorded_ns <= ?{where} ORDER BY recorded_ns, version",
+            (subject, 2**62 if as_of is None else as_of, *values),
+        ).fetchall()
+        return sorted((_version(store, kind, row, subject) for row in rows), key=lambda v: (v.recorded, v.name, v.version))
+
+
+def newest(store: Store, kind: str, subject: str, name: str, *, as_of: int | None = None) -> Version | None:
+    """Return the newest version of a named blob known at a time, in one statement; ``None`` when there is none."""
+    table = table_of(kind)
+    with store._transaction("read") as database:
+        row = database.execute(
+            f"SELECT {_HEAD} FROM {table} WHERE pid = ? AND token = ? AND recorded_ns <= ? ORDER BY version DESC LIMIT 1",
+            (subject, store._sealing.own(subject, table, name), 2**62 if as_of is None else as_of),
+        ).fetchone()
+        return None if row is None else _version(store, kind, row, subject)
+
+
+def version_body(store: Store, kind: str, found: str) -> bytes:
+    """Return the bytes of a version, as they were put.
+
+    Raises
+    ------
+    StoreError
+        When there is no such version, or it is damaged.
+    """
+    table = table_of(kind)
+    with store._transaction("read") as database:
+        row = database.execute(f"SELECT pid, content, body FROM {table} WHERE id = ?", (found,)).fetchone()
+        if row is None:
+            raise StoreError(f"the store has no such {kind}", seen=found)
+        body = store._sealing.open(table, row[0], found, "body", row[2])
+        if content_of(store._sealing, row[0], body) != row[1]:
+            raise StoreError(f"a stored {kind} is damaged", seen=found, fix="restore the last backup")
+        return body
+
+
+def _decision(store: Store, row: Any) -> Answer:
+    found, pid, proposal, time, recorded, body = row
+    who, answer, plan, reason = json.loads(store._sealing.open("decision", pid, found, 0, body))
+    return Answer(found, pid, Decision(proposal=proposal, time=time, recorded=recorded, who=who, answer=answer, plan=plan, reason=reason))
+
+
+def decisions(store: Store, subject: str, proposal: str | None = None) -> list[Answer]:
+    """Return what was answered to a patient's proposals, or to one of them, as it was recorded."""
+    where, values = ("", ()) if proposal is None else (" AND proposal = ?", (proposal,))
+    chosen = f"SELECT id, pid, proposal, time_ns, recorded_ns, body FROM decision WHERE pid = ?{where} ORDER BY recorded_ns, id"
+    with store._transaction("read") as database:
+        return [_decision(store, row) for row in database.execute(chosen, (subject, *values)).fetchall()]
+
+
+def decision_of(store: Store, found: str) -> Answer:
+    """Return one decision by its id."""
+    with store._transaction("read") as database:
+        row = database.execute("SELECT id, pid, proposal, time_ns, recorded_ns, body FROM decision WHERE id = ?", (found,)).fetchone()
+        if row is None:
+            raise StoreError("the store has no such decision", seen=found)
+        return _decision(store, row)
+
+
+def outcomes(store: Store, subject: str, decision: str | None = None) -> list[Answer]:
+    """Return what came of a patient's decisions, or of one of them, as it was recorded."""
+    where, values = ("", ()) if decision is None else (" AND decision = ?", (decision,))
+    chosen = f"SELECT id, pid, decision, time_ns, recorded_ns, body FROM outcome WHERE pid = ?{where} ORDER BY recorded_ns, id"
+    with store._transaction("read") as database:
+        found = []
+        for key, pid, of, time, recorded, body in database.execute(chosen, (subject, *values)).fetchall():
+            told, note = json.loads(store._sealing.open("outcome", pid, key, 0, body))
+            found.append(Answer(key, pid, Outcome(decision=of, time=time, recorded=recorded, values=told, note=note)))
+        return found
