@@ -18,6 +18,12 @@
     ├── StoreError (RuntimeError)       the store is locked, damaged or of another version
     ├── DatasetError (RuntimeError)     a data set that cannot be had, or whose hash differs
     ├── TwinNotFoundError (LookupError) no twin of that id is installed
+    ├── AuthenticationError (RuntimeError) who asks has not shown who they are
+    ├── AccessDenied (RuntimeError)     who asks may not; or there is no such thing, which looks the same
+    ├── ConflictError (RuntimeError)    what was to be changed has changed, or the same was asked differently
+    ├── RemoteError (RuntimeError)      another system did not answer, or not as it must
+    ├── LimitError (RuntimeError)       too large, too deep, or too often
+    ├── ConfigurationError (ValueError) settings that are unknown, contradict each other or are not safe
     └── ContractError (AssertionError)  check_twin found a broken promise
 
 Every message says what was wrong, what was seen, what was expected and what to do next.
@@ -26,7 +32,11 @@ Every message says what was wrong, what was seen, what was expected and what to 
 from __future__ import annotations
 
 __all__ = [
+    "AccessDenied",
+    "AuthenticationError",
     "CodeError",
+    "ConfigurationError",
+    "ConflictError",
     "ContractError",
     "DataError",
     "DatasetError",
@@ -35,8 +45,10 @@ __all__ = [
     "FormatError",
     "GemelError",
     "InferenceError",
+    "LimitError",
     "ManifestError",
     "ModelError",
+    "RemoteError",
     "StoreError",
     "TimeError",
     "TwinNotFoundError",
@@ -127,6 +139,69 @@ class DatasetError(GemelError, RuntimeError):
 
 class TwinNotFoundError(GemelError, LookupError):
     """No twin of that id is installed."""
+
+
+class AuthenticationError(GemelError, RuntimeError):
+    """Who asks has not shown who they are."""
+
+
+class AccessDenied(GemelError, RuntimeError):
+    """Who asks may not have it, or there is no such thing.
+
+    Parameters
+    ----------
+    is_open : whether the refusal follows from who asks and what for alone, so that saying so tells nothing of what there is.
+    """
+
+    def __init__(
+        self,
+        what: str = "not here, or not for you",
+        *,
+        seen: object = None,
+        expected: object = None,
+        fix: str | None = None,
+        is_open: bool = False,
+    ) -> None:
+        self.is_open = is_open
+        super().__init__(what, seen=seen, expected=expected, fix=fix)
+
+
+class ConflictError(GemelError, RuntimeError):
+    """What was to be changed has changed since, or the same was asked before in another way.
+
+    Parameters
+    ----------
+    is_stale : whether a condition of who asks (``If-Match``) did not hold.
+    """
+
+    def __init__(self, what: str, *, seen: object = None, expected: object = None, fix: str | None = None, is_stale: bool = False) -> None:
+        self.is_stale = is_stale
+        super().__init__(what, seen=seen, expected=expected, fix=fix)
+
+
+class RemoteError(GemelError, RuntimeError):
+    """Another system did not answer, refused, or answered what cannot be."""
+
+
+class LimitError(GemelError, RuntimeError):
+    """Something is too large or too deep; or too much is asked at once.
+
+    Parameters
+    ----------
+    wait : seconds after which it may be tried again; ``None`` when that does not help.
+    is_busy : whether it is the server that has too much to do, not the one who asks that asks too often.
+    """
+
+    def __init__(
+        self, what: str, *, seen: object = None, expected: object = None, fix: str | None = None, wait: float | None = None,
+        is_busy: bool = False,
+    ) -> None:
+        self.wait, self.is_busy = wait, is_busy
+        super().__init__(what, seen=seen, expected=expected, fix=fix)
+
+
+class ConfigurationError(GemelError, ValueError):
+    """Settings are unknown, contradict each other, or are not safe together."""
 
 
 class ContractError(GemelError, AssertionError):
