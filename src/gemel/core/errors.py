@@ -193,7 +193,13 @@ class LimitError(GemelError, RuntimeError):
     """
 
     def __init__(
-        self, what: str, *, seen: object = None, expected: object = None, fix: str | None = None, wait: float | None = None,
+        self,
+        what: str,
+        *,
+        seen: object = None,
+        expected: object = None,
+        fix: str | None = None,
+        wait: float | None = None,
         is_busy: bool = False,
     ) -> None:
         self.wait, self.is_busy = wait, is_busy

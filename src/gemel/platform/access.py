@@ -42,13 +42,13 @@ _SEEN = frozenset(
 )
 _TWIN = frozenset({"forecast", "posterior"})
 _SENT = frozenset({"export", "subscribe"})
-_WRITTEN = frozenset({"create", "update"})
+_WRITTEN = frozenset({"create", "update", "delete"})
 
 ACTIONS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(sorted(_SEEN), ("access",)),
     **dict.fromkeys(sorted(_TWIN), ("access", "use")),
     **dict.fromkeys(sorted(_SENT), ("access", "disclose")),
-    "create": ("collect",), "update": ("correct",), "audit": ("access",), "metrics": (),
+    "create": ("collect",), "update": ("correct",), "delete": ("correct",), "audit": ("access",), "metrics": (),
 }  # fmt: skip
 """Action -> the actions of consent that it needs, all of them. *error*: a text that tells whether something exists."""
 

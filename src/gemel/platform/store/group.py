@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gemel.core.errors import StoreError
+from gemel.core.errors import LimitError, StoreError
 from gemel.platform.keys import Master
 from gemel.platform.store.store import Store
 
@@ -29,7 +29,7 @@ class GroupWriter:
 
     Parameters
     ----------
-    place, keys, busy_ms : of the store; the thread opens it.
+    place, keys, blobs, busy_ms : of the store; the thread opens it.
     most : changes in one transaction.
     wait : seconds to wait for more before a group is written.
     pending : changes that may wait; the next caller is held until there is room, so that nothing grows without bound.
@@ -40,6 +40,7 @@ class GroupWriter:
         place: str | Path,
         *,
         keys: Master | None = None,
+        blobs: Path | None = None,
         busy_ms: int = 5000,
         most: int = 500,
         wait: float = 0.02,
@@ -50,17 +51,37 @@ class GroupWriter:
         self._ready: Future[None] = Future()
         self._closed = False
         self.groups = 0
-        self._thread = threading.Thread(target=self._run, args=(place, keys, busy_ms), name="gemel-writer", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(place, keys, blobs, busy_ms), name="gemel-writer", daemon=True)
         self._thread.start()
         self._ready.result()
 
-    def submit(self, change: Callable[[Store], T]) -> Future[T]:
-        """Hand in a change; its future is done when it is on the disk."""
+    def submit(self, change: Callable[[Store], T], *, wait: bool = True) -> Future[T]:
+        """Hand in a change; its future is done when it is on the disk.
+
+        Parameters
+        ----------
+        wait : for room, when too many wait already; otherwise that is an error.
+
+        Raises
+        ------
+        LimitError
+            When there is no room, and waiting was not wanted.
+        """
         if self._closed:
             raise StoreError("the writer is closed", fix="open another")
         answer: Future[T] = Future()
-        self._queue.put((change, answer))
+        try:
+            self._queue.put((change, answer), block=wait)
+        except queue.Full:
+            raise LimitError(
+                "too many changes wait to be written", expected="fewer at a time", fix="try again", wait=1.0, is_busy=True
+            ) from None
         return answer
+
+    @property
+    def waiting(self) -> int:
+        """How many changes wait."""
+        return self._queue.qsize()
 
     def close(self) -> None:
         """Write what waits, and end."""
@@ -75,9 +96,9 @@ class GroupWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self, place: str | Path, keys: Master | None, busy_ms: int) -> None:
+    def _run(self, place: str | Path, keys: Master | None, blobs: Path | None, busy_ms: int) -> None:
         try:
-            store = Store(place, keys=keys, busy_ms=busy_ms)
+            store = Store(place, keys=keys, blobs=blobs, busy_ms=busy_ms)
         except BaseException as error:
             self._ready.set_exception(error)
             return

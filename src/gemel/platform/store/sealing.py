@@ -141,6 +141,10 @@ class Sealing:
         """Return a subject's own blind token of a value: when their key is destroyed, no guess can be tried against it."""
         return blind(self._of(subject).tokens, field, value)
 
+    def secret(self, use: str) -> Secret:
+        """Return a secret of this deployment for one use, the same for every process that opens the store: for signing what the server hands out."""
+        return derive(self._of(DEPLOYMENT).tokens, use)
+
     def flush(self) -> None:
         """Write down how often keys were used: at the end of a transaction."""
         for subject in self._touched:
