@@ -22,10 +22,16 @@ SYSTEMS: dict[str, str] = {
     "cvx": "http://hl7.org/fhir/sid/cvx",
     "ndc": "http://hl7.org/fhir/sid/ndc",
     "dicom": "http://dicom.nema.org/resources/ontology/DCM",
+    "ncit": "http://ncicb.nci.nih.gov/xml/owl/EVS/Thesaurus.owl",
+    "hgnc": "http://www.genenames.org",
+    "hgvs": "http://varnomen.hgvs.org",
+    "so": "http://www.sequenceontology.org",
+    "refseq": "http://www.ncbi.nlm.nih.gov/refseq",
+    "genomics": "http://hl7.org/fhir/uv/genomics-reporting/CodeSystem/tbd-codes-cs",
     "absent": "http://terminology.hl7.org/CodeSystem/data-absent-reason",
     "gemel": "urn:gemel:vocabulary",
 }
-_LOINC = re.compile(r"^\d{1,7}-\d$")
+_LOINC = re.compile(r"^(?:L[AP])?\d{1,7}-\d$")  # LA: an answer, LP: a part
 
 
 class Code(BaseModel):

@@ -79,6 +79,8 @@ _ATOMS: dict[str, tuple[Fraction, dict[str, int], bool]] = {
     "[iU]": (Fraction(1), {"[iU]": 1}, True),
     "[IU]": (Fraction(1), {"[iU]": 1}, True),
     "[arb'U]": (Fraction(1), {"[arb'U]": 1}, False),
+    "[pH]": (Fraction(1), {"[pH]": 1}, False),  # UCUM: special, by a logarithm; here convertible to itself alone
+    "[diop]": (Fraction(1), {"m": -1}, False),
     "[in_i]": (Fraction(254, 10000), {"m": 1}, False),
     "[ft_i]": (Fraction(3048, 10000), {"m": 1}, False),
     "[lb_av]": (Fraction(45359237, 100000), {"g": 1}, False),

@@ -1,4 +1,4 @@
-"""What became of every item of a message, file or study: read = mapped + refused + duplicates, checked, not hoped for."""
+"""What became of every item of a message, file or study: read = mapped + kept + refused + duplicates, checked, not hoped for."""
 
 from __future__ import annotations
 
@@ -35,15 +35,17 @@ class Refusal(_Frozen):
 
 
 class MessageReport(_Frozen):
-    """What was read, mapped, repaired, refused and seen twice.
+    """What was read, mapped, kept, repaired, refused and seen twice.
 
     Parameters
     ----------
     read : items seen: results, events, images.
     mapped : items that became facts.
+    kept : why an item gives no fact, though nothing is wrong with it -> how often; it is kept as it came.
     repaired : what was put right or assumed -> how often. A repaired item is also a mapped one, or refused for another reason.
     refused : what could not be placed.
     duplicates : items that had been read before, without effect.
+    warnings : what a person should look at, such as references that lead nowhere.
 
     Raises
     ------
@@ -63,12 +65,14 @@ class MessageReport(_Frozen):
     repaired: dict[str, int] = Field(default_factory=dict)
     refused: tuple[Refusal, ...] = ()
     duplicates: int = 0
+    kept: dict[str, int] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _adds_up(self) -> MessageReport:
-        if lost := self.read - self.mapped - self.refusals - self.duplicates:
+        if lost := self.read - self.mapped - self.refusals - self.duplicates - sum(self.kept.values()):
             raise DataError(
-                "items of an import do not add up", seen=f"{lost} of {self.read}", expected="read = mapped + refused + duplicates"
+                "items of an import do not add up", seen=f"{lost} of {self.read}", expected="read = mapped + kept + refused + duplicates"
             )
         return self
 
@@ -88,6 +92,7 @@ class MessageReport(_Frozen):
         items = "item" if self.read == 1 else "items"
         head = f"{self.source}: read as {self.format}, {self.read} {items}: {self.mapped} mapped, {self.refusals} refused, {self.duplicates} duplicates"
         lines = [head, *(f"  repaired: {what} ({count})" for what, count in self.repaired.items())]
+        lines += [f"  kept, not mapped: {why} ({count})" for why, count in sorted(self.kept.items(), key=lambda one: (-one[1], one[0]))]
         kinds: dict[str, list[Refusal]] = {}
         for refusal in self.refused:
             kinds.setdefault(refusal.reason, []).append(refusal)
@@ -95,7 +100,7 @@ class MessageReport(_Frozen):
             first = found[0]
             count = sum(r.items for r in found)
             lines.append(f"  refused: {reason} ({count}), first at {first.place}: {first.what}{'; ' + first.fix if first.fix else ''}")
-        return "\n".join(lines)
+        return "\n".join((*lines, *(f"  warning: {what}" for what in self.warnings)))
 
 
 class Tally:
@@ -106,6 +111,12 @@ class Tally:
         self.read = self.mapped = self.duplicates = 0
         self.repaired: dict[str, int] = {}
         self.refused: list[Refusal] = []
+        self.kept: dict[str, int] = {}
+        self.warnings: list[str] = []
+
+    def keep(self, why: str, count: int = 1) -> None:
+        """Note items that give no fact, though nothing is wrong with them."""
+        self.kept[why] = self.kept.get(why, 0) + count
 
     def repair(self, what: str, count: int = 1) -> None:
         """Note that something was put right or assumed."""
@@ -121,8 +132,11 @@ class Tally:
         self.mapped += other.mapped
         self.duplicates += other.duplicates
         self.refused += other.refused
+        self.warnings += other.warnings
         for what, count in other.repaired.items():
             self.repair(what, count)
+        for why, count in other.kept.items():
+            self.keep(why, count)
 
     def extend(self, others: Iterable[MessageReport]) -> None:
         """Take in the counts of several parts."""
@@ -133,5 +147,5 @@ class Tally:
         """Freeze; the items must add up."""
         return MessageReport(
             source=self.source, format=self.format, read=self.read, mapped=self.mapped, repaired=dict(self.repaired),
-            refused=tuple(self.refused), duplicates=self.duplicates,
+            refused=tuple(self.refused), duplicates=self.duplicates, kept=dict(self.kept), warnings=tuple(dict.fromkeys(self.warnings)),
         )  # fmt: skip

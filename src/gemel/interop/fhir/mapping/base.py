@@ -162,5 +162,7 @@ SYSTEM_NAMES: dict[str, str] = {url: name for name, url in SYSTEMS.items()} | {
     "urn:oid:2.16.840.1.113883.6.88": "rxnorm",
     "urn:oid:2.16.840.1.113883.6.73": "atc",
     "urn:oid:2.16.840.1.113883.6.24": "mdc",
+    "http://www.genenames.org/geneId": "hgnc",
+    "http://www.sequenceontology.org/": "so",
 }
 """Address of a code system -> our name of it."""

@@ -30,8 +30,19 @@ __all__ = [
 _UCUM = SYSTEMS["ucum"]
 _COMPARATORS = {"<": BELOW, "<=": BELOW, ">": ABOVE, ">=": ABOVE}
 _ZONE = re.compile(r"(Z|[+-][0-9]{2}:[0-9]{2})\Z")
+_SPELLED = UNIT_NAMES | {
+    "(score)": "{score}",
+    "pH": "[pH]",
+    "m^2": "m2",
+    "mcg": "ug",
+    "mEq": "meq",
+    "mEq/L": "meq/L",
+    "ml/hr": "mL/h",
+    "mL/hr": "mL/h",
+}
+"""Spellings seen in resources that can mean one thing only -> UCUM."""
 # The order in which one of several codings is taken: measurements, then devices, then findings and drugs.
-_RANK = {name: i for i, name in enumerate(("loinc", "mdc", "snomed", "atc", "rxnorm", "cvx", "icd10", "icd10cm", "dicom", "ndc", "gemel", "absent", "ucum"))}  # fmt: skip
+_RANK = {name: i for i, name in enumerate(("loinc", "mdc", "snomed", "atc", "rxnorm", "cvx", "icd10", "icd10cm", "ncit", "hgnc", "hgvs", "so", "genomics", "refseq", "dicom", "ndc", "gemel", "absent", "ucum"))}  # fmt: skip
 
 
 def items(value: Any) -> Sequence[Any]:
@@ -54,7 +65,7 @@ def _checked(system: str, code: str, display: str) -> Code | None:
 
 @lru_cache(maxsize=8192)
 def is_loinc(code: str) -> bool:
-    """Say whether the check digit is right (mod 10, Luhn): a mistyped code is another measurement.
+    """Say whether the check digit is right (mod 10, Luhn): a mistyped code is another measurement. Of answers (LA) and parts (LP) only the form is looked at.
 
     Examples
     --------
@@ -62,6 +73,8 @@ def is_loinc(code: str) -> bool:
     (True, False)
     """
     body, _, check = code.partition("-")
+    if body[:2] in ("LA", "LP"):
+        return body[2:].isdecimal() and check.isdecimal() and len(check) == 1
     if not (body.isascii() and body.isdigit() and check.isascii() and check.isdigit() and len(check) == 1 and len(body) <= 7):
         return False
     total = 0
@@ -150,8 +163,8 @@ def unit_of(quantity: Mapping[str, Any], site: Site) -> tuple[str, str]:
     if code and system == _UCUM and len(code) < 60 and _is_unit(code):
         return code, ""
     for sent in (code, unit):
-        if sent in UNIT_NAMES:
-            return UNIT_NAMES[sent], f"unit {sent} written as {UNIT_NAMES[sent]}"
+        if sent in _SPELLED:
+            return _SPELLED[sent], f"unit {sent} written as {_SPELLED[sent]}"
         if sent and len(sent) < 60 and _is_unit(sent) and system in ("", _UCUM):
             return sent, "unit without its system read as UCUM"
     if not code and not unit:

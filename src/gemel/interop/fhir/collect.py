@@ -1,0 +1,291 @@
+"""Many resources at once: whose they are, what they say, and what became of each; nothing of a source is left without a word.
+
+A resource that stands in a source several times (a history, an export made twice) is read in the order of its versions; the same version again is a duplicate. Two
+different resources that give a number of one code at one moment both stay: the second stands under a source of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from gemel.core.record import Demographics, Fact, PatientRecord
+from gemel.interop.fhir.codec import encode
+from gemel.interop.fhir.mapping import Mapped, Merge, Point, Site, map_resource
+from gemel.interop.fhir.mapping.base import Resolve, series_of
+from gemel.interop.fhir.mapping.values import items, text_of
+from gemel.interop.report import MessageReport, Refusal, Tally
+
+__all__ = ["Collected", "Collector", "entries"]
+
+_LITERAL = re.compile(r"(?:[A-Z][A-Za-z]+(?:/[A-Za-z0-9\-.]{1,64}|\?\S{1,500})|urn:(?:uuid|oid):[0-9a-fA-F.\-]+)\Z")
+_USUAL = Site()
+_SHOWN = 5  # types of references that lead nowhere, named in the report
+
+
+@dataclass
+class Collected:
+    """What a source says.
+
+    Parameters
+    ----------
+    facts : by pseudonym; whoever has none is named all the same.
+    demographics : by pseudonym.
+    identifiers : of each person, with their systems; they identify somebody.
+    documents : bytes by pseudonym, which a ``Document`` among the facts names by their hash.
+    merges : people who are one, in order.
+    consents : with whom they are about.
+    report : read = mapped + kept + refused + duplicates.
+    """
+
+    facts: dict[str, list[Fact]]
+    demographics: dict[str, Demographics]
+    identifiers: dict[str, tuple[tuple[str, str], ...]]
+    documents: dict[str, list[bytes]]
+    merges: list[Merge]
+    consents: list[tuple[str, Mapping[str, Any]]]
+    report: MessageReport
+
+    def records(self) -> list[PatientRecord]:
+        """Return a record for each person, those that are one as one."""
+        into = {merge.prior: merge.survivor for merge in self.merges}
+
+        def survivor(name: str) -> str:
+            passed = {name}
+            while name in into and into[name] not in passed:
+                name = into[name]
+                passed.add(name)
+            return name
+
+        found: dict[str, PatientRecord] = {}
+        for name, facts in self.facts.items():
+            kept = survivor(name)
+            record = found.get(kept) or PatientRecord(id=kept, demographics=self.demographics.get(kept, Demographics()))
+            found[kept] = record.with_facts(*facts)
+        return list(found.values())
+
+
+class Entry(NamedTuple):
+    """One resource of a source: where it stands, the resource, and its full address in a Bundle."""
+
+    place: str
+    resource: Mapping[str, Any]
+    url: str = ""
+
+
+def entries(place: str, tree: Any) -> Iterator[Entry]:
+    """Return the resources of a document: the entries of a Bundle (also of Bundles in it), the parts of Parameters that are resources, else the resource itself."""
+    if isinstance(tree, Mapping) and tree.get("resourceType") == "Bundle" and tree.get("entry"):
+        for number, one in enumerate(items(tree["entry"])):
+            inner = one.get("resource") if isinstance(one, Mapping) else None
+            here = f"{place}: entry {number}"
+            if isinstance(inner, Mapping) and inner.get("resourceType") == "Bundle":
+                yield from entries(here, inner)
+            else:
+                yield Entry(
+                    here, inner if isinstance(inner, Mapping) else {}, text_of(one.get("fullUrl")) if isinstance(one, Mapping) else ""
+                )
+    else:
+        yield Entry(place, tree if isinstance(tree, Mapping) else {})
+
+
+def _version(resource: Mapping[str, Any]) -> tuple[str, int]:
+    """When a version was written, as far as it says: what orders the versions of one resource."""
+    meta = resource.get("meta")
+    if not isinstance(meta, Mapping):
+        return "", 0
+    number = text_of(meta.get("versionId"))
+    return text_of(meta.get("lastUpdated")), int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
+
+
+@dataclass
+class _Held:
+    digest: bytes
+    mapped: Mapped
+
+
+@dataclass
+class Collector:
+    """Gathers the resources of a source.
+
+    Parameters
+    ----------
+    source : its name, for the report.
+    received : ns UTC, when it arrived.
+    site : what the sender leaves out.
+    outside : finds what a reference leads to that is not in the source.
+    follow : whether to look for references that lead nowhere. It walks through every resource.
+    """
+
+    source: str
+    received: int
+    site: Site = _USUAL
+    outside: Resolve | None = None
+    follow: bool = True
+    _entries: list[Entry] = field(default_factory=list)
+    _here: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def add(self, place: str, tree: Any) -> None:
+        """Take in a resource or a Bundle; nothing is read before :meth:`finish`, for what it refers to may follow."""
+        for entry in entries(place, tree):
+            self._entries.append(entry)
+            type_, id = text_of(entry.resource.get("resourceType")), text_of(entry.resource.get("id"))
+            if entry.url:
+                self._here.setdefault(entry.url, entry.resource)
+            if type_ and id:
+                self._here.setdefault(f"{type_}/{id}", entry.resource)
+            for one in items(entry.resource.get("identifier")):
+                if isinstance(one, Mapping) and one.get("value"):  # as a bulk export and a transaction refer to it
+                    self._here.setdefault(f"{type_}?identifier={one.get('system', '')}|{one['value']}", entry.resource)
+
+    def resolve(self, reference: str) -> Mapping[str, Any] | None:
+        """Return what a reference leads to: in the source, by its full address or its type and id, else outside."""
+        plain = reference.partition("/_history/")[0]
+        found = self._here.get(plain)
+        if found is None and "://" in plain:
+            found = self._here.get("/".join(plain.rsplit("/", 2)[-2:]))
+        return found if found is not None or self.outside is None else self.outside(reference)
+
+    def finish(self, each: Any = None) -> Collected:
+        """Read everything.
+
+        Parameters
+        ----------
+        each : called with place and what it gave, for every resource, in order.
+        """
+        tally = Tally(self.source, "fhir")
+        order = sorted(range(len(self._entries)), key=lambda i: (_version(self._entries[i].resource), i))
+        known: dict[str, _Held] = {}
+        taken: dict[tuple[str, str, str, int], str] = {}
+        gathered = _Gathered()
+        for number in order:
+            place, resource, _ = self._entries[number]
+            self._one(place, resource, known, taken, gathered, tally, each)
+        if self.follow:
+            tally.warnings += self._nowhere()
+        return gathered.collected(tally.report())
+
+    def _one(
+        self, place: str, resource: Mapping[str, Any], known: dict[str, _Held], taken: dict[tuple[str, str, str, int], str], gathered: _Gathered, tally: Tally, each: Any
+    ) -> None:  # fmt: skip
+        name = f"{resource.get('resourceType')}/{resource['id']}" if resource.get("id") else ""
+        before, sum_ = known.get(name) if name else None, b""
+        if name:
+            sum_ = hashlib.blake2b(encode(resource), digest_size=16).digest()
+            if before is not None and before.digest == sum_:
+                count = max(before.mapped.read, 1)
+                tally.read += count
+                tally.duplicates += count
+                return
+        found = map_resource(
+            resource, received=self.received, site=self.site, previous=None if before is None else before.mapped, resolve=self.resolve
+        )
+        if before is None:
+            _set_apart(found, name, taken)
+        if name:
+            known[name] = _Held(sum_, found)
+        count_in(tally, found, place)
+        gathered.add(found)
+        if each is not None:
+            each(place, found)
+
+    def _nowhere(self) -> list[str]:
+        """References that lead to nothing in the source, by the type that they name."""
+        missing: dict[str, set[str]] = {}
+        for _, resource, _ in self._entries:
+            for reference in references(resource):
+                if self.resolve(reference) is None:
+                    missing.setdefault(re.split(r"[/?:]", reference, maxsplit=1)[0], set()).add(reference)
+        total = sum(map(len, missing.values()))
+        if not total:
+            return []
+        said = ", ".join(
+            f"{type_} ({len(found)})" for type_, found in sorted(missing.items(), key=lambda one: (-len(one[1]), one[0]))[:_SHOWN]
+        )
+        return [f"{total} resources that are referred to are not in the source: {said}{', ...' if len(missing) > _SHOWN else ''}"]
+
+
+def references(tree: Any) -> Iterator[str]:
+    """Return every reference in a resource that can lead to something in its source: relative, by ``urn:``, or by a search."""
+    stack = [tree]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, Mapping):
+            text = one.get("reference")
+            if isinstance(text, str) and _LITERAL.match(plain := text.partition("/_history/")[0]):
+                yield plain
+            stack += [value for value in one.values() if isinstance(value, (Mapping, tuple, list))]
+        elif isinstance(one, (tuple, list)):
+            stack += [value for value in one if isinstance(value, (Mapping, tuple, list))]
+
+
+def count_in(tally: Tally, found: Mapped, place: str) -> None:
+    """Add what became of a resource: one that is kept is one item."""
+    if found.kept is not None and not found.read:
+        tally.read += 1
+        tally.keep(f"{found.type or 'something'}: {found.kept}")
+    else:
+        tally.read += found.read
+        tally.mapped += found.mapped
+    for one in found.refused:
+        tally.refused.append(Refusal(reason=one.reason, place=f"{place}, {one.place}", what=one.what, fix=one.fix, items=one.items))
+    for what in found.repaired:
+        tally.repair(what)
+
+
+def _set_apart(found: Mapped, name: str, taken: dict[tuple[str, str, str, int], str]) -> None:
+    """Give a number that another resource has already given of that code and moment a source of its own: neither supersedes the other."""
+    for number, point in enumerate(found.points):
+        key = (found.patient or "", *point.key)
+        owner = taken.setdefault(key, name)
+        if owner != name:
+            found.points[number] = point._replace(source=f"{point.source}#{name.partition('/')[2] or number}")
+            if "two results of one code at one moment: each under a source of its own" not in found.repaired:
+                found.repaired.append("two results of one code at one moment: each under a source of its own")
+
+
+class _Gathered:
+    def __init__(self) -> None:
+        self.columns: dict[tuple[str, str, str, str], list[Point]] = {}
+        self.facts: dict[str, list[Fact]] = {}
+        self.demographics: dict[str, Demographics] = {}
+        self.identifiers: dict[str, tuple[tuple[str, str], ...]] = {}
+        self.documents: dict[str, list[bytes]] = {}
+        self.merges: list[Merge] = []
+        self.consents: list[tuple[str, Mapping[str, Any]]] = []
+
+    def add(self, found: Mapped) -> None:
+        patient = found.patient
+        if patient is None:
+            return
+        for point in found.points:
+            self.columns.setdefault((patient, point.code, point.unit, point.source), []).append(point)
+        mine = [*found.findings, *found.exposures, *(one for one, _ in found.documents)]
+        if mine or found.demographics is not None:
+            self.facts.setdefault(patient, []).extend(mine)
+        if found.demographics is not None:
+            self.demographics[patient] = found.demographics
+            self.identifiers[patient] = found.identifiers
+        for _, body in found.documents:
+            self.documents.setdefault(patient, []).append(body)
+        self.merges += found.merges
+        if found.consent is not None:
+            self.consents.append((patient, found.consent))
+
+    def collected(self, report: MessageReport) -> Collected:
+        for (patient, _, _, _), rows in self.columns.items():
+            self.facts.setdefault(patient, []).append(series_of(rows))
+        return Collected(self.facts, self.demographics, self.identifiers, self.documents, self.merges, self.consents, report)
+
+
+def collect(
+    pairs: Iterable[tuple[str, Any]], source: str, *, received: int, site: Site = _USUAL, outside: Resolve | None = None
+) -> Collected:
+    """Read resources or Bundles, each with its place."""
+    collector = Collector(source, received, site, outside)
+    for place, tree in pairs:
+        collector.add(place, tree)
+    return collector.finish()
