@@ -28,6 +28,7 @@ from gemel.platform.keys import FileMaster, make_master, read_master
 from gemel.platform.store import Store, migrate
 from gemel.platform.store.audit_sealer import AuditSealer
 from gemel.platform.store.backup import TABLES, backup, read_erased, restore, verify_backup
+from gemel.platform.store.deliveries import Delivery, save
 from gemel.platform.store.export import export
 
 WORD, NUMBER = "Quetzalcoatlus-7781", 123.456789012345
@@ -48,6 +49,7 @@ def live(store: Store, record: PatientRecord, word: str = "none") -> None:
     fill(store, record)
     store.put("twin", record.id, f"metabolic {word}", f"state {word}".encode() * 50, recorded=START, meta={"inputs": word, "model": "toy"})
     proposal = store.put("proposal", record.id, "bolus", f"plan {word}".encode(), recorded=START, meta={})
+    save(store, Delivery(proposal, record.id, "ward", "sent", START, START + HOUR, told={"task": f"Task/{word}"}))
     decided = store.decide(Decision(proposal=proposal, time=START, recorded=START, who="nurse-7", answer="rejected", reason=word))
     store.outcome(Outcome(decision=decided, time=START, recorded=START, values={"glucose": 98.0}, note=word))
     store.enqueue("assimilate", f"{record.id}/5", json.dumps({"why": word}), now=0, patient=record.id)

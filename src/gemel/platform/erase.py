@@ -24,6 +24,8 @@ from gemel.platform.store.merges import family_of
 __all__ = ["Erasure", "erase", "log_path", "scrub"]
 
 _ROWS = (
+    "delivery",
+    "image",
     "blob",
     "outcome",
     "decision",

@@ -33,7 +33,7 @@ TABLES: dict[str, str] = {
     "outcome": "id", "job": "id", "checkpoint": "consumer", "source": "name", "inbox": "seq", "inbox_patient": "seq, pid",
     "blob": "pid, token",
     "consent": "pid, rev", "care": "pid, rev", "glass": "id", "account": "id",
-    "receipt": "token", "joined": "seq", "live": "pid, token", "superseded": "id", "score": "id",
+    "receipt": "token", "joined": "seq", "live": "pid, token", "superseded": "id", "score": "id", "image": "token", "delivery": "proposal, server",
 }  # fmt: skip
 """What is in a backup, parents first, and the order of its rows."""
 

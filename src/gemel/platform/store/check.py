@@ -88,6 +88,15 @@ def find_problems(database: Database, sealing: Sealing) -> tuple[str, ...]:
     for table in ("decision", "outcome"):
         for pid, key, body in _rows(database, table, "id, body"):
             found += _trouble(f"{table} {key}", lambda t=table, p=pid, k=key, b=body: bool(sealing.open(t, p, k, 0, b)))
+    for pid, key, server, rev, body in _rows(database, "delivery", "proposal, server, rev, told"):
+        found += _trouble(
+            f"delivery {key}", lambda p=pid, k=f"{key}/{server}", r=rev, b=body: bool(json.loads(sealing.open("delivery", p, k, r, b)))
+        )
+    for pid, key, body in _rows(database, "image", "token, body"):
+        found += _trouble(
+            f"image {key[:12]}",
+            lambda p=pid, k=key, b=body: sealing.token("image", json.loads(sealing.open("image", p, k, 0, b))["instance"]) == k,
+        )
     for key, subject, told, body in database.execute("SELECT seq, subject, told, body FROM inbox ORDER BY seq").fetchall():
         found += _trouble(
             f"inbox {key}",

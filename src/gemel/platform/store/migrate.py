@@ -11,7 +11,7 @@ from gemel.platform.store.sealing import Sealing
 
 __all__ = ["HEAD", "REVISIONS", "master_of", "migrate", "revision_of"]
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 HEAD = REVISIONS[-1]
 SEALED = "0003"
 """The first revision whose values are sealed."""

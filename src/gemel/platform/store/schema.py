@@ -323,6 +323,19 @@ joined = _table(
     _text("survivor", nullable=True),
     _integer("recorded_ns"),
 )
+delivery = _table(
+    "delivery",
+    _text("proposal", sa.ForeignKey("proposal.id"), primary_key=True),
+    _text("server", primary_key=True),
+    _text("pid", sa.ForeignKey("patient.pid")),
+    _text("state"),
+    _integer("rev"),
+    _integer("sent_ns"),
+    _integer("expires_ns"),
+    _integer("due_ns", nullable=True),
+    _bytes("told"),
+    sa.Index("ix_delivery_state", "server", "state"),
+)
 live = _table(
     "live",
     _text("pid", sa.ForeignKey("patient.pid"), primary_key=True),
