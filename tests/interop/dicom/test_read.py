@@ -166,9 +166,9 @@ def _start(path):
 
 
 def test_a_deflate_bomb_is_refused_before_it_is_inflated(tmp_path, monkeypatch):
-    from gemel.interop.dicom import header
+    from gemel.interop.dicom import part10
 
-    monkeypatch.setattr(header, "MAX_INFLATED", 1 << 20)
+    monkeypatch.setattr(part10, "MAX_INFLATED", 1 << 20)
     source = FILES / "image_dfl.dcm"
     body, start = source.read_bytes(), _start(source)
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)

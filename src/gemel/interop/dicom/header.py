@@ -10,8 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import warnings
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,18 @@ import numpy as np
 from gemel.core.errors import DataError, FormatError, TimeError
 from gemel.core.time import to_ns
 from gemel.interop.dicom.assemble import Slice
-from gemel.interop.dicom.part10 import MAX_DEPTH, MAX_INFLATED
+from gemel.interop.dicom.instance import parse
+from gemel.interop.dicom.part10 import DEFLATED, MAX_DEPTH, MAX_INFLATED
 
-__all__ = ["MAX_DEPTH", "MAX_INFLATED", "read_slice"]
+__all__ = ["MAX_DEPTH", "MAX_INFLATED", "read_slice", "time_of"]
 
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-_PLAIN = {"1.2.840.10008.1.2": "<", "1.2.840.10008.1.2.1": "<", _DEFLATED: "<", "1.2.840.10008.1.2.2": ">"}
+_PLAIN = {"1.2.840.10008.1.2": "<", "1.2.840.10008.1.2.1": "<", DEFLATED: "<", "1.2.840.10008.1.2.2": ">"}
 _MOST_VOXELS = 1 << 26  # of one image: 8192 x 8192
+_TIMES = {
+    "00080201": "TimezoneOffsetFromUTC", "0008002A": "AcquisitionDateTime", "00080022": "AcquisitionDate", "00080032": "AcquisitionTime",
+    "00080023": "ContentDate", "00080033": "ContentTime", "00080021": "SeriesDate", "00080031": "SeriesTime", "00080020": "StudyDate",
+    "00080030": "StudyTime",
+}  # fmt: skip
 _OFFSET = re.compile(r"[+-][0-9]{4}")
 
 
@@ -35,11 +39,12 @@ def _quiet(words: str) -> None:
     del words
 
 
-def read_slice(path: Path, *, tz: str, note: Callable[[str], None] | None = None) -> Slice:
+def read_slice(source: Path | bytes, *, tz: str, note: Callable[[str], None] | None = None) -> Slice:
     """Read the one image of a file.
 
     Parameters
     ----------
+    source : the file, or its bytes.
     tz : IANA zone of times for which the file names none.
     note : called with what was assumed, in words.
 
@@ -50,31 +55,16 @@ def read_slice(path: Path, *, tz: str, note: Callable[[str], None] | None = None
     DataError
         When it is no image with a place, a patient and a time; or the extra is not installed.
     """
-    try:
-        import pydicom
-        from pydicom.errors import InvalidDicomError
-        from pydicom.filereader import read_file_meta_info
-    except ImportError as error:
-        raise DataError(
-            "DICOM cannot be read here", seen="no pydicom", expected="the extra [dicom]", fix="pip install 'gemel[dicom]'"
-        ) from error
-    size = path.stat().st_size
-    if size > MAX_INFLATED:
+    if isinstance(source, Path) and (size := source.stat().st_size) > MAX_INFLATED:
         raise FormatError(
             "the file is too large", seen=f"{size} bytes", expected=f"at most {MAX_INFLATED}", fix="read it with another tool"
         )
+    data, part = parse(source.read_bytes() if isinstance(source, Path) else source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what pydicom warns of is a matter of names; what decides is checked here
         try:
-            meta = read_file_meta_info(str(path))
-            syntax = str(meta.get("TransferSyntaxUID", ""))
-            if syntax == _DEFLATED:
-                _check_deflated(path, meta)
-            data = pydicom.dcmread(str(path))
             _check_depth(data, 0)
-            return _slice(data, syntax, tz, note or _quiet)
-        except InvalidDicomError as error:
-            raise FormatError("no DICOM file", seen="no DICM after 128 bytes", expected="a Part 10 file") from error
+            return _slice(data, part.syntax, tz, note or _quiet)
         except RecursionError as error:
             raise FormatError("sequences are nested too deeply", seen="beyond what can be read", expected=f"at most {MAX_DEPTH}") from error
         except DataError:
@@ -85,16 +75,19 @@ def read_slice(path: Path, *, tz: str, note: Callable[[str], None] | None = None
             ) from error
 
 
-def _check_deflated(path: Path, meta: Any) -> None:
-    body = path.read_bytes()
-    start = 132 + 12 + int(meta.get("FileMetaInformationGroupLength", 0))
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+def time_of(attributes: Mapping[str, Any], tz: str, default: int) -> int:
+    """Return when an object was made, ns UTC, from attributes of the DICOM JSON model; ``default`` where they do not say.
+
+    Examples
+    --------
+    >>> time_of({"00080020": {"vr": "DA", "Value": ["19700102"]}}, "UTC", 0)
+    86400000000000
+    """
+    told = {name: str((attributes.get(tag, {}).get("Value") or [""])[0] or "") for tag, name in _TIMES.items()}
     try:
-        inflater.decompress(body[start:], MAX_INFLATED)
-    except zlib.error as error:
-        raise FormatError("the deflated part is broken", seen="not a deflate stream", expected="RFC 1951") from error
-    if inflater.unconsumed_tail:
-        raise FormatError("the file inflates beyond the limit", seen=f"{len(body)} bytes become more", expected=f"at most {MAX_INFLATED}")
+        return _time(told, tz, _quiet)
+    except (TimeError, ValueError, OverflowError):
+        return default
 
 
 def _check_depth(data: Any, depth: int) -> None:

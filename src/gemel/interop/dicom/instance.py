@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 from gemel.core.errors import DataError, FormatError
 from gemel.interop.dicom.part10 import MAX_DEPTH, Part10, assemble_file, is_uid, scan
 
-__all__ = ["LEVELS", "Instance", "parse", "read_instance", "searchable"]
+__all__ = ["LEVELS", "Instance", "parse", "read_instance", "searchable", "silence"]
 
 LEVELS: dict[str, tuple[str, ...]] = {
     "study": (
@@ -21,8 +22,10 @@ LEVELS: dict[str, tuple[str, ...]] = {
     ),
     "series": (
         "Modality", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber", "BodyPartExamined", "SeriesDate", "SeriesTime", "Laterality",
+        "TimezoneOffsetFromUTC",
     ),
-    "instance": ("SOPClassUID", "SOPInstanceUID", "InstanceNumber", "Rows", "Columns", "BitsAllocated", "NumberOfFrames", "ContentDate", "ContentTime"),
+    "instance": ("SOPClassUID", "SOPInstanceUID", "InstanceNumber", "Rows", "Columns", "BitsAllocated", "NumberOfFrames", "ContentDate", "ContentTime",
+        "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime"),
 }  # fmt: skip
 """Attributes that a search returns and matches, by level (PS3.18 2024e, 10.6.3.3, those that objects carry themselves)."""
 
@@ -54,6 +57,12 @@ class Instance:
         return f"Instance({self.modality})"
 
 
+def silence() -> None:
+    """Turn off the messages of the libraries: they hold values, which are a patient's, and what decides is said by our own errors."""
+    for name in ("pydicom", "pynetdicom", "highdicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
 def parse(body: bytes) -> tuple[Any, Part10]:
     """Decode a file whose lengths were checked, as pydicom sees it.
 
@@ -70,6 +79,7 @@ def parse(body: bytes) -> tuple[Any, Part10]:
         raise DataError(
             "DICOM cannot be read here", seen="no pydicom", expected="the extra [dicom]", fix="pip install 'gemel[dicom]'"
         ) from error
+    silence()
     part = scan(body)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what pydicom warns of is a matter of style; what decides is checked here

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemel.core.errors import DataError, FormatError
-from gemel.interop.dicom.instance import parse
+from gemel.interop.dicom.instance import parse, silence
 from gemel.interop.dicom.part10 import Part10, is_uid
 
 __all__ = ["STUDY_ROOT_FIND", "Peer", "SendReport", "echo", "find", "send"]
@@ -64,6 +64,7 @@ def _library() -> Any:
         raise DataError(
             "DICOM cannot be spoken here", seen="no pynetdicom", expected="the extra [dicom]", fix="pip install 'gemel[dicom]'"
         ) from error
+    silence()
     return pynetdicom
 
 

@@ -35,6 +35,7 @@ _COUNTED = (
     "job",
     "inbox",
     "blob",
+    "image",
 )
 
 

@@ -1,0 +1,145 @@
+"""Objects of DICOM into the store: kept as they came, once each; series that lie on one grid become a volume of the record.
+
+An object is known by its own identifier and content, not by who brought it. The same again, by whatever way, has no effect. Another content under a
+known identifier, or what cannot be read, waits in quarantine with its bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gemel.core.errors import DataError, GemelError
+from gemel.core.geometry import Volume
+from gemel.core.record import Document
+from gemel.interop.dicom.assemble import Slice, assemble
+from gemel.interop.dicom.header import read_slice, time_of
+from gemel.interop.dicom.instance import Instance, read_instance
+from gemel.interop.dicom.part10 import assemble_file, scan
+from gemel.platform.store import Store, images
+from gemel.platform.store.images import Image
+
+__all__ = ["MEDIA_TYPE", "Kept", "bytes_of", "canonical", "keep_image", "keep_volumes"]
+
+MEDIA_TYPE = "application/dicom"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What became of an object.
+
+    Parameters
+    ----------
+    state : ``new``, ``known`` (no effect) or ``quarantined``.
+    reason : why it was set aside; no value of a patient.
+    """
+
+    state: str
+    study: str = ""
+    series: str = ""
+    instance: str = ""
+    sop_class: str = ""
+    reason: str = ""
+    patient: str = field(default="", repr=False)
+
+
+def canonical(body: bytes) -> tuple[Instance, bytes]:
+    """Return what a file is, and the file with our own words before its data set, which is not touched: the same however it came."""
+    told = read_instance(body)
+    return told, assemble_file(scan(body).dataset, sop_class=told.sop_class, instance=told.instance, syntax=told.syntax)
+
+
+def keep_image(store: Store, source: str, body: bytes, *, received: int, tz: str = "UTC") -> Kept:
+    """Keep one object; once this returns (outside a batch) it may be acknowledged.
+
+    Parameters
+    ----------
+    source : who sent it: its title, an account, a folder.
+    body : a Part 10 file.
+    received : ns UTC.
+    tz : IANA zone of times for which it names none.
+
+    Raises
+    ------
+    StoreError
+        When the store cannot keep it: then it must not be acknowledged.
+    """
+    with store.batch():
+        try:
+            told, file = canonical(body)
+        except DataError as error:
+            return _aside(store, source, body, received, error)
+        old = images.known(store, told.instance)
+        names = {"study": told.study, "series": told.series, "instance": told.instance, "sop_class": told.sop_class}
+        if old is not None:
+            if old.digest == told.digest:
+                return Kept("known", **names, patient=told.patient)
+            return _aside(
+                store, source, body, received, DataError("an identifier of an object was used before with another content"), **names
+            )
+        sha = hashlib.sha256(file).hexdigest()
+        time = min(time_of(told.attributes, tz, received), received)
+        document = Document(
+            title=f"{told.modality} object", media_type=MEDIA_TYPE, sha256=sha, time=time, recorded=received, source=f"dicom:{source}"
+        )
+        store.append(told.patient, [document], recorded=received)
+        store.add_bytes(told.patient, file)
+        image = Image(
+            pid=store.subject(told.patient), **names, syntax=told.syntax, modality=told.modality, sha256=sha, digest=told.digest, time=time,
+            attributes=told.attributes,
+        )  # fmt: skip
+        images.insert(store, image, recorded=received)
+        return Kept("new", **names, patient=told.patient)
+
+
+def _aside(store: Store, source: str, body: bytes, received: int, error: GemelError, **names: str) -> Kept:
+    reason = error.what + (f" ({error.fix})" if error.fix else "")
+    message, _ = store.receive(f"dicom/{source}", body, received=received)
+    store.settle(message, "quarantined", reason=reason)
+    return Kept("quarantined", reason=reason, **names)
+
+
+def bytes_of(store: Store, image: Image) -> bytes:
+    """Return the file of an object."""
+    return store.get_bytes(name_of(store, image.pid), image.sha256)
+
+
+def name_of(store: Store, pid: str) -> str:
+    """Return the pseudonym of a random id."""
+    with store._transaction("read") as database:
+        row = database.execute("SELECT name FROM patient WHERE pid = ?", (pid,)).fetchone()
+        return store._name(pid, row[0] if row else None)
+
+
+def keep_volumes(store: Store, patient: str, series: Sequence[tuple[str, str]], *, recorded: int, tz: str = "UTC") -> list[str]:
+    """Make volumes of series that are whole, and append those that are new.
+
+    Parameters
+    ----------
+    series : study and series UID of each.
+    recorded : ns UTC.
+
+    Returns
+    -------
+    Why a series became none, in words without any value; a series without images of a place in the patient (a report) says nothing.
+    """
+    left: list[str] = []
+    for study, one in series:
+        grids: dict[tuple[object, ...], list[Slice]] = {}
+        for image in images.find(store, study, one):
+            try:
+                found = read_slice(bytes_of(store, image), tz=tz)
+            except DataError as error:
+                if "pixels" in error.what:
+                    left.append(error.what)
+                continue
+            grids.setdefault(found.grid, []).append(found)
+        for slices in grids.values():
+            try:
+                volume: Volume = assemble(slices, recorded=recorded)
+            except DataError as error:
+                left.append(f"{error.what} ({error.seen})")
+                continue
+            store.append(patient, [volume.model_copy(update={"source": f"dicom:{one}"})], recorded=recorded)
+    return list(dict.fromkeys(left))
