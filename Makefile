@@ -52,6 +52,7 @@ lock: $(STAMP)/tools ## make the lock files again
 	}; \
 	write requirements-dev.lock pyproject.toml --all-extras --group dev --group build --group installer; \
 	write requirements.lock pyproject.toml -c requirements-dev.lock; \
+	write requirements-server.lock pyproject.toml --extra postgres --extra redis --extra dicom --extra devices --extra telemetry --extra parquet -c requirements-dev.lock; \
 	write tools/build.lock --group pyproject.toml:build -c requirements-dev.lock; \
 	write tools/installer.lock --group pyproject.toml:installer -c requirements-dev.lock; \
 	write tools/audit.lock --group pyproject.toml:audit
