@@ -1,0 +1,28 @@
+"""Lumped flow in trees of vessels: steady and pulsatile, padded to size buckets, differentiable, with a status instead of a wrong number."""
+
+from gemel.physics.flow0d.base import FlowStatus, SteadyFlow
+from gemel.physics.flow0d.friction import static_pressure, taper_resistance, viscosity_of_haematocrit
+from gemel.physics.flow0d.network import BUCKETS, Network, bucket_size, make_network
+from gemel.physics.flow0d.paths import path_incidence, solve_paths
+from gemel.physics.flow0d.steady import solve_steady
+from gemel.physics.flow0d.stenosis import LossCoefficients, expansion_loss, itu_loss, quadratic_loss, young_tsai_loss
+
+__all__ = [
+    "BUCKETS",
+    "FlowStatus",
+    "LossCoefficients",
+    "Network",
+    "SteadyFlow",
+    "bucket_size",
+    "expansion_loss",
+    "itu_loss",
+    "make_network",
+    "path_incidence",
+    "quadratic_loss",
+    "solve_paths",
+    "solve_steady",
+    "static_pressure",
+    "taper_resistance",
+    "viscosity_of_haematocrit",
+    "young_tsai_loss",
+]
