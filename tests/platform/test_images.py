@@ -1,14 +1,12 @@
 """Objects of DICOM in the store: once each whoever brings them, found without knowing whose, gone with their patient."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from _images import SERIES, STUDY, slice_of
 from gemel.interop.dicom.part10 import scan
 from gemel.platform.erase import erase
 from gemel.platform.images import MEDIA_TYPE, bytes_of, keep_image, keep_volumes
@@ -17,27 +15,6 @@ from gemel.platform.store.backup import backup
 
 FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 NOW = 1_900_000_000_000_000_000
-STUDY, SERIES = generate_uid(entropy_srcs=["study"]), generate_uid(entropy_srcs=["series"])
-
-
-def slice_of(k, *, patient="p1", value=0, **more):
-    data = Dataset()
-    data.PatientID, data.PatientName, data.Modality, data.SOPClassUID = patient, "Canary^Name", "CT", CTImageStorage
-    data.StudyInstanceUID, data.SeriesInstanceUID, data.SOPInstanceUID = STUDY, SERIES, generate_uid(entropy_srcs=["i", str(k)])
-    data.StudyDate, data.StudyTime, data.TimezoneOffsetFromUTC = "20260131", "0800", "+0100"
-    data.ImagePositionPatient, data.ImageOrientationPatient, data.PixelSpacing = [0, 0, 2.5 * k], [1, 0, 0, 0, 1, 0], [0.5, 0.5]
-    data.Rows = data.Columns = 8
-    data.BitsAllocated = data.BitsStored = 16
-    data.HighBit, data.SamplesPerPixel, data.PixelRepresentation, data.PhotometricInterpretation = 15, 1, 1, "MONOCHROME2"
-    data.PixelData = np.full((8, 8), 100 * k + value, np.int16).tobytes()
-    for name, one in more.items():
-        setattr(data, name, one)
-    data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.file_meta.MediaStorageSOPClassUID, data.file_meta.MediaStorageSOPInstanceUID = data.SOPClassUID, data.SOPInstanceUID
-    sink = io.BytesIO()
-    data.save_as(sink, enforce_file_format=True)
-    return sink.getvalue()
 
 
 @pytest.fixture

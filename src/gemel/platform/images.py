@@ -20,7 +20,7 @@ from gemel.interop.dicom.part10 import assemble_file, scan
 from gemel.platform.store import Store, images
 from gemel.platform.store.images import Image
 
-__all__ = ["MEDIA_TYPE", "Kept", "bytes_of", "canonical", "keep_image", "keep_volumes"]
+__all__ = ["MEDIA_TYPE", "Kept", "bytes_of", "canonical", "keep_image", "keep_volumes", "name_of", "read_volumes"]
 
 MEDIA_TYPE = "application/dicom"
 
@@ -112,34 +112,42 @@ def name_of(store: Store, pid: str) -> str:
         return store._name(pid, row[0] if row else None)
 
 
-def keep_volumes(store: Store, patient: str, series: Sequence[tuple[str, str]], *, recorded: int, tz: str = "UTC") -> list[str]:
-    """Make volumes of series that are whole, and append those that are new.
+def read_volumes(store: Store, study: str, series: str, *, recorded: int, tz: str = "UTC") -> tuple[list[Volume], list[str]]:
+    """Make volumes of a series, as far as it is whole: a look at the store, nothing is written.
 
     Parameters
     ----------
-    series : study and series UID of each.
-    recorded : ns UTC.
+    recorded : ns UTC, when it became known.
 
     Returns
     -------
-    Why a series became none, in words without any value; a series without images of a place in the patient (a report) says nothing.
+    One for each grid, and why others became none, in words without any value. Objects without a place in the patient (reports, plans) say nothing.
     """
     left: list[str] = []
+    grids: dict[tuple[object, ...], list[Slice]] = {}
+    for image in images.find(store, study, series):
+        try:
+            found = read_slice(bytes_of(store, image), tz=tz)
+        except DataError as error:
+            if "pixels" in error.what:
+                left.append(error.what)
+            continue
+        grids.setdefault(found.grid, []).append(found)
+    made: list[Volume] = []
+    for slices in grids.values():
+        try:
+            made.append(assemble(slices, recorded=recorded).model_copy(update={"source": f"dicom:{series}"}))
+        except DataError as error:
+            left.append(f"{error.what} ({error.seen})")
+    return made, list(dict.fromkeys(left))
+
+
+def keep_volumes(store: Store, patient: str, series: Sequence[tuple[str, str]], *, recorded: int, tz: str = "UTC") -> list[str]:
+    """Make volumes of series (study and series UID of each), and append those that are new; return why a series became none."""
+    told: list[str] = []
     for study, one in series:
-        grids: dict[tuple[object, ...], list[Slice]] = {}
-        for image in images.find(store, study, one):
-            try:
-                found = read_slice(bytes_of(store, image), tz=tz)
-            except DataError as error:
-                if "pixels" in error.what:
-                    left.append(error.what)
-                continue
-            grids.setdefault(found.grid, []).append(found)
-        for slices in grids.values():
-            try:
-                volume: Volume = assemble(slices, recorded=recorded)
-            except DataError as error:
-                left.append(f"{error.what} ({error.seen})")
-                continue
-            store.append(patient, [volume.model_copy(update={"source": f"dicom:{one}"})], recorded=recorded)
-    return list(dict.fromkeys(left))
+        made, left = read_volumes(store, study, one, recorded=recorded, tz=tz)
+        told += left
+        if made:
+            store.append(patient, made, recorded=recorded)
+    return list(dict.fromkeys(told))

@@ -14,7 +14,9 @@ __all__ = ["BACKGROUND", "run_background"]
 
 Service = Callable[[Services, asyncio.Event], Awaitable[None]]
 
-BACKGROUND: tuple[tuple[str, str], ...] = ()
+BACKGROUND: tuple[tuple[str, str], ...] = (
+    ("dicom", "dicom:run"),
+)  # fmt: skip
 """(section of the configuration, ``module:function`` below ``gemel.server``): ``async def run(services, stop)``, started where the section is there."""
 
 _FIRST_S, _LONGEST_S = 1.0, 60.0

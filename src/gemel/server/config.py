@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gemel.core.errors import ConfigurationError
+from gemel.server.sections.devices import Dicom, Sdc
 
 __all__ = [
     "AuditTrail", "Auth", "Client", "Http", "Issuer", "Limits", "Logging", "Section", "ServerConfig", "Worker", "is_loopback", "read_config",
@@ -82,6 +83,8 @@ class Issuer(Section):
     roles: dict[str, str] = Field(default_factory=dict)
     """Value of the claim -> role, where they are called otherwise there."""
     purpose_claim: str = "purpose_of_use"
+    purpose: str = ""
+    """The purpose of its tokens that name none, such as ``TREAT``."""
     patients_claim: str = "patient"
     patient_relation: bool = True
     """Whether the patients that a token names (SMART launch context) are those with whom there is a relation."""
@@ -101,6 +104,8 @@ class Client(Section):
     jwks_file: Path | None = None
     scopes: str = "system/*.rs"
     role: Literal["service", "device", "researcher"] = "service"
+    purpose: str = ""
+    """The purpose of its requests that name none, such as ``TREAT``."""
     redirect_uris: tuple[str, ...] = ()
     """For a program with a person before it: where a code may be sent, letter by letter."""
 
@@ -160,6 +165,8 @@ class ServerConfig(Section):
     limits: Limits = Limits()
     worker: Worker = Worker()
     log: Logging = Logging()
+    dicom: Dicom | None = None
+    sdc: Sdc | None = None
 
 
 def is_loopback(host: str) -> bool:

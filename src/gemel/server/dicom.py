@@ -1,0 +1,64 @@
+"""The listener of ``[dicom]``: objects into the store, and volumes of the series that an association brought."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+
+from gemel.platform.images import Kept, keep_image, read_volumes
+from gemel.platform.store import Store
+from gemel.server.listeners.dicom_scp import DicomListener, ImageArrival
+from gemel.server.sections.devices import Dicom
+from gemel.server.services import Services
+
+__all__ = ["run"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def _tls(config: Dicom) -> ssl.SSLContext | None:
+    if config.certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(config.certificate, config.certificate_key)
+    if config.client_authority is not None:
+        context.load_verify_locations(config.client_authority)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+async def _volumes(services: Services, config: Dicom, patient: str, study: str, series: str) -> None:
+    """Read outside the one thread that writes: a study is hundreds of files."""
+    now = services.clock()
+    made, left = await services.readers.run(lambda store: read_volumes(store, study, series, recorded=now, tz=config.zone))
+    if made:
+        await services.write(lambda store: store.append(patient, made, recorded=now))
+    if left:
+        _LOG.info("a series is not whole yet, or is no volume (%d reasons)", len(left))
+
+
+async def run(services: Services, stop: asyncio.Event) -> None:
+    """Listen until ``stop``."""
+    config: Dicom = services.config.dicom  # type: ignore[attr-defined]
+    loop = asyncio.get_running_loop()
+
+    def commit(arrival: ImageArrival) -> Kept:
+        def change(store: Store) -> Kept:
+            return keep_image(store, arrival.sender, arrival.body, received=arrival.received, tz=config.zone)
+
+        return asyncio.run_coroutine_threadsafe(services.write(change), loop).result(config.patience_s)
+
+    def done(series: list[tuple[str, str, str]]) -> None:
+        for one in series:
+            asyncio.run_coroutine_threadsafe(_volumes(services, config, *one), loop)
+
+    listener = DicomListener(
+        commit, clock=services.clock, done=done, title=config.title, senders=config.senders, host=config.host, port=config.port,
+        limit=int(config.object_mib * (1 << 20)), associations=config.associations, patience=config.patience_s, idle=config.idle_s, tls=_tls(config),
+    )  # fmt: skip
+    services.state["dicom.port"] = await asyncio.to_thread(listener.start)
+    try:
+        await stop.wait()
+    finally:
+        await asyncio.to_thread(listener.stop)
