@@ -120,7 +120,7 @@ def test_a_restart_stays_short_when_the_last_reading_is_always_corrected(monkeyp
         ran.clear()
         step = gemel.assimilate(step, record, int(new.time[i]) + MINUTE)
         most.append(sum(ran))
-    gap = np.diff([engine_twin._slot_of(step, int(t)) for t in new.time]).max()
+    gap = np.diff([engine_twin.slot_of(step, int(t)) for t in new.time]).max()
     assert max(most[2:]) <= engine_twin.RECENT_SLOTS + 2 * gap
     record = record.with_facts(told(new, [len(new) - 1], now))
     assert equal(gemel.assimilate(step, record, now + HOUR), gemel.assimilate(early()[1], base.with_facts(new), now + HOUR))

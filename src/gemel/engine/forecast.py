@@ -21,7 +21,7 @@ from gemel.engine.keys import stream
 from gemel.engine.model import AbstractModel, AbstractStateModel, Output
 from gemel.engine.plan import Plan
 from gemel.engine.status import Status, sentence, usable
-from gemel.engine.stream import spread
+from gemel.engine.stream import _spread, spread
 from gemel.engine.twin import Twin
 
 __all__ = ["Comparison", "Forecast", "compare", "forecast"]
@@ -147,27 +147,46 @@ def _draw_future(twin: Twin, plan: Plan, model_times: np.ndarray, n: int, key: P
         context = jax.tree.map(np.asarray, twin.observed.context)
         _, seen = _static_draws(model, z, plan, jnp.asarray(padded), context, stream(key, "future"))
         return np.asarray(seen)[:, : len(model_times)]
-    state = twin.stream
+    (_, rows, _, context, done, _, members), position = future_lane(twin, plan, model_times, n, key)
+    rows = jnp.asarray(rows)[np.asarray(jax.random.permutation(stream(key, "draws"), members))]
+    size = jax.tree.leaves(context)[0].shape[0]
+    inputs = plan.rates((done - model.lags) * model.slot, model.slot, size + model.lags, len(model.channels))
+    latent = spread(model, rows, inputs, context, first=int(done) + 1, key=key)
+    return on_times(np.asarray(_measured(model, rows[:, : model.prior.size], latent, stream(key, "measure"))), position)
+
+
+def future_lane(twin: Twin, plan: Plan, model_times: np.ndarray, n: int, key: PRNGKeyArray) -> tuple[tuple, np.ndarray]:
+    """Return what :func:`draw_lane` takes of a twin with a state, and where the times lie on the slots it draws."""
+    model, state = twin.model, twin.stream
+    assert isinstance(model, AbstractStateModel)
     assert state is not None
-    rows = jnp.asarray(state.rows)
-    pick = np.asarray(jax.random.permutation(stream(key, "draws"), np.arange(n) % len(rows)))
-    rows = rows[pick]
     position = model_times / model.slot  # slots since the epoch; slot k ends at k * slot
-    ahead = max(1, int(np.ceil(position.max() - 1e-9)) - state.done)
-    size = bucket(ahead, smallest=8)
-    inputs = plan.rates((state.done - model.lags) * model.slot, model.slot, size + model.lags, len(model.channels))
-    context = model.slot_context(twin.observed, state.done + 1, size)
-    latent = spread(model, rows, inputs, context, first=state.done + 1, key=key)
-    seen = np.asarray(_measured(model, rows[:, : model.prior.size], latent, stream(key, "measure")))
-    slots_ahead = np.clip(position - state.done - 1, 0, size - 1)
-    low = np.floor(slots_ahead + 1e-9).astype(int)
-    weight = (slots_ahead - low)[None, :, None]
-    return seen[:, low] * (1 - weight) + seen[:, np.minimum(low + 1, size - 1)] * weight
+    size = bucket(max(1, int(np.ceil(position.max() - 1e-9)) - state.done), smallest=8)
+    context = jax.tree.map(np.asarray, model.slot_context(twin.observed, state.done + 1, size))
+    lane = (model, state.rows, plan, context, np.int64(state.done), key, np.arange(n) % len(state.rows))
+    return lane, np.clip(position - state.done - 1, 0, size - 1)
+
+
+def draw_lane(model: AbstractStateModel, rows, plan: Plan, context, done, key, members):
+    """Return (draw, slot, output): what an instrument would show at the end of each slot; the steps of a single forecast as one program."""
+    rows = rows[jax.random.permutation(stream(key, "draws"), members)]
+    size = jax.tree.leaves(context)[0].shape[0]
+    inputs = plan.rates((done - model.lags) * model.slot, model.slot, size + model.lags, len(model.channels))
+    latent = _spread.__wrapped__(model, rows, inputs, context, done + 1, stream(key, "future"))
+    return _measured.__wrapped__(model, rows[:, : model.prior.size], latent, stream(key, "measure"))
+
+
+def on_times(seen: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Return draws at positions between slots, linear between them."""
+    low = np.floor(position + 1e-9).astype(int)
+    weight = (position - low)[None, :, None]
+    return seen[:, low] * (1 - weight) + seen[:, np.minimum(low + 1, seen.shape[1] - 1)] * weight
 
 
 def forecast(
-    twin: Twin, plan: Plan | None, times: np.ndarray | Sequence[int], *, n: int = 256, key: PRNGKeyArray, name: str = "as known"
-) -> Forecast:
+    twin: Twin, plan: Plan | None, times: np.ndarray | Sequence[int], *, n: int = 256, key: PRNGKeyArray, name: str = "as known",
+    draws: np.ndarray | None = None,
+) -> Forecast:  # fmt: skip
     """Draw the future under a plan.
 
     Parameters
@@ -177,6 +196,7 @@ def forecast(
     times : ns UTC, after the twin's *now*.
     n : draws.
     key : the same key gives the same draws and the same noise, under any plan.
+    draws : (draw, time, output), where they were drawn already, with those of others (:mod:`gemel.engine.batch`).
 
     Returns
     -------
@@ -201,7 +221,8 @@ def forecast(
     }  # fmt: skip
     if twin.domain.reason is not None:
         return Forecast(draws=blank, status=Status.ABSTAINED, reason=f"{twin.domain.reason}: {twin.domain.sentence}", **made)
-    draws = _draw_future(twin, twin.observed.plan if plan is None else plan, twin.model_time(moments), n, key)
+    if draws is None:
+        draws = _draw_future(twin, twin.observed.plan if plan is None else plan, twin.model_time(moments), n, key)
     if twin.correction is not None and twin.observed.last is not None and np.isfinite(draws).all():
         known = draws if plan is None else _draw_future(twin, twin.observed.plan, twin.model_time(moments), n, key)
         corrected = np.array(known)

@@ -161,10 +161,10 @@ def calibrate(
     if not isinstance(model, AbstractStateModel):
         return twin
     learnt = model.discrepancy(known, now) if learnt is None else learnt
-    return _corrected(_begin_stream(replace(twin, learnt=learnt), known), known)
+    return corrected(_begin_stream(replace(twin, learnt=learnt), known), known)
 
 
-def _corrected(twin: Twin, known: PatientRecord) -> Twin:
+def corrected(twin: Twin, known: PatientRecord) -> Twin:
     """Ask the discrepancy layer at the twin's *now*; where it has nothing to say the forecast is the mechanistic one, and a note says so."""
     assert isinstance(twin.model, AbstractStateModel)
     if twin.learnt is None:
@@ -173,7 +173,7 @@ def _corrected(twin: Twin, known: PatientRecord) -> Twin:
     return replace(twin, correction=said)
 
 
-def _slot_of(twin: Twin, now: int) -> int:
+def slot_of(twin: Twin, now: int) -> int:
     assert isinstance(twin.model, AbstractStateModel)
     return int((now - twin.epoch) // round(twin.model.slot * twin.model.minutes * MINUTE))
 
@@ -181,7 +181,7 @@ def _slot_of(twin: Twin, now: int) -> int:
 def _begin_stream(twin: Twin, known: PatientRecord) -> Twin:
     model = twin.model
     assert isinstance(model, AbstractStateModel)
-    end = _slot_of(twin, twin.now)
+    end = slot_of(twin, twin.now)
     slots = model.slots(known, twin.now, epoch=twin.epoch)
     first = max(0, end - round(SPIN_UP_MINUTES / model.minutes / model.slot))
     z = twin.inference.posterior.draw(twin.filter.size, key=stream(twin.key, "rows"))
@@ -198,25 +198,49 @@ def _follow(twin: Twin, state: Stream, slots: Slots, end: int, observed: Observe
     Facts mostly become known some minutes after they were true. A long way is therefore run in two pieces, so that a checkpoint lies shortly before
     the end: without it, every reading that changes the last slot would restart the whole way again.
     """
-    short = end - RECENT_SLOTS
-    for stop in (short, end) if state.done < short else (end,):
+    for stop in stops(state.done, end):
         state = _carry(twin, state, slots, stop, observed)
+    return with_stream(twin, state)
+
+
+def stops(done: int, end: int) -> tuple[int, ...]:
+    """Return the slots at which a way from ``done`` to ``end`` is checkpointed."""
+    short = end - RECENT_SLOTS
+    return (short, end) if done < short else (end,)
+
+
+def with_stream(twin: Twin, state: Stream) -> Twin:
+    """Return the twin with its stream where it is now, and the status that follows."""
     finite = Status.OK if np.isfinite(state.rows).all() else Status.NOT_FINITE
     return replace(twin, stream=state, status=worst(twin.inference.status, finite, state.consistent))
 
 
 def _carry(twin: Twin, state: Stream, slots: Slots, end: int, observed: Observed) -> Stream:
     """Run the filter to slot ``end`` and keep a checkpoint there."""
-    model, settings, count = twin.model, twin.filter, end - state.done
+    model, count = twin.model, end - state.done
     assert isinstance(model, AbstractStateModel)
-    host, surprise = state.rows, state.surprise
-    if count > 0:
-        window = slots.window(state.done + 1, end + 1, lags=model.lags)
-        context, key = model.slot_context(observed, state.done + 1, window.count), stream(twin.key, "stream")
-        rows, _, squared = run(
-            model, settings, jnp.asarray(host), window, context, first=state.done + 1, count=count, learn_from=state.learn_from, key=key
-        )
-        host, surprise = np.asarray(rows), np.concatenate([surprise, np.asarray(squared)[:count]])
+    if count <= 0:
+        return landed(state, slots, end)
+    window = slots.window(state.done + 1, end + 1, lags=model.lags)
+    context, key = model.slot_context(observed, state.done + 1, window.count), stream(twin.key, "stream")
+    rows, _, squared = run(
+        model,
+        twin.filter,
+        jnp.asarray(state.rows),
+        window,
+        context,
+        first=state.done + 1,
+        count=count,
+        learn_from=state.learn_from,
+        key=key,
+    )
+    return landed(state, slots, end, np.asarray(rows), np.asarray(squared)[:count])
+
+
+def landed(state: Stream, slots: Slots, end: int, rows: np.ndarray | None = None, squared: np.ndarray | None = None) -> Stream:
+    """Return the stream at slot ``end`` with a checkpoint there, after the filter gave these rows and squared innovations (none: it did not move)."""
+    host = state.rows if rows is None else rows
+    surprise = state.surprise if squared is None else np.concatenate([state.surprise, squared])
     return replace(state, done=end, rows=host, seen=slots.until(end + 1), checkpoints=state.keep(end, host), surprise=surprise)
 
 
@@ -252,11 +276,7 @@ def assimilate(twin: Twin, record: PatientRecord, now: int, *, key: PRNGKeyArray
     if not isinstance(model, AbstractStateModel):
         again = calibrate(model, record, now, method=twin.method, filter=twin.filter, key=twin.key if key is None else key)
         return replace(again, calibrated=twin.calibrated, lineage=again.lineage.then("assimilate", record=known.hash))
-    lineage = (
-        twin.lineage.then("assimilate", record=known.hash)
-        if twin.lineage.note == "calibrate"
-        else twin.lineage.model_copy(update={"record": known.hash})
-    )
+    lineage = next_lineage(twin, known.hash)
     moved = _carried(twin, known, now, ask=ask)
     if moved is not None:
         return replace(moved, lineage=lineage)
@@ -267,8 +287,28 @@ def assimilate(twin: Twin, record: PatientRecord, now: int, *, key: PRNGKeyArray
     return replace(moved, status=worst(moved.status, Status.RECALIBRATED), lineage=lineage)
 
 
+def next_lineage(twin: Twin, record: str) -> Lineage:
+    """Return the lineage of the twin after it has assimilated a record of this hash: it does not grow with the number of steps."""
+    if twin.lineage.note == "calibrate":
+        return twin.lineage.then("assimilate", record=record)
+    return twin.lineage.model_copy(update={"record": record})
+
+
 def _carried(twin: Twin, known: PatientRecord, now: int, *, ask: bool = True) -> Twin | None:
     """Carry the stream to ``now`` from the last checkpoint before the first slot that changed; ``None`` when there is none."""
+    begun = restart(twin, known, now)
+    if begun is None:
+        return None
+    moved, state, slots = begun
+    carried = _follow(moved, state, slots, slot_of(twin, now), moved.observed)
+    return corrected(carried, known) if ask else replace(carried, correction=None)
+
+
+def restart(twin: Twin, known: PatientRecord, now: int) -> tuple[Twin, Stream, Slots] | None:
+    """Return the twin at ``now``, its stream at the last checkpoint before the first slot that changed, and the slots to carry it through.
+
+    ``None`` when what became known is older than the oldest checkpoint.
+    """
     model, state = twin.model, twin.stream
     assert isinstance(model, AbstractStateModel)
     assert state is not None
@@ -280,10 +320,8 @@ def _carried(twin: Twin, known: PatientRecord, now: int, *, ask: bool = True) ->
     slot, rows = usable[-1]
     observed = model.observe(known, now, epoch=twin.epoch)
     kept = tuple((k, r) for k, r in state.checkpoints if k <= slot)
-    restart = replace(state, done=slot, rows=rows, checkpoints=kept, surprise=state.surprise[: slot - state.first])
-    moved = replace(twin, now=now, observed=observed, domain=model.domain(known, now), notes=observed.notes)
-    carried = _follow(moved, restart, slots, _slot_of(twin, now), observed)
-    return _corrected(carried, known) if ask else replace(carried, correction=None)
+    again = replace(state, done=slot, rows=rows, checkpoints=kept, surprise=state.surprise[: slot - state.first])
+    return replace(twin, now=now, observed=observed, domain=model.domain(known, now), notes=observed.notes), again, slots
 
 
 def _up_to(known: PatientRecord, time: int) -> PatientRecord:
