@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from _records import START, everything, fill, meal
@@ -18,8 +18,9 @@ from gemel.core.time import DAY, HOUR
 from gemel.platform.access import Resource, Subject, decide
 from gemel.platform.access_sql import compile_predicate
 from gemel.platform.consent import Consent, Datum, Rule
-from gemel.platform.derived import CLASSES, model_of, sources, tells_facts_apart
+from gemel.platform.derived import CLASSES, model_of, readable, sources, tells_facts_apart
 from gemel.platform.erase import erase
+from gemel.platform.guard import Caller
 from gemel.platform.store import Store, lookup
 
 
@@ -98,7 +99,7 @@ _rule = st.deferred(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     times=st.lists(st.tuples(_code, _hours), min_size=1, max_size=25),
     meals=st.lists(_hours, max_size=4),
@@ -143,3 +144,54 @@ def test_a_consent_that_names_a_resource_names_what_was_derived():
     assert may("Task/example3")  # no fact comes from a Task
     assert not may("Practitioner/9", "authoredby")  # who made the facts is not known: narrower
     assert not tells_facts_apart([Consent("c", "pid", True, rules=(Rule(False, recipients=frozenset({"Practitioner/2"})),))])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    times=st.lists(st.tuples(_code, _hours), min_size=1, max_size=20),
+    base=st.booleans(),
+    rules=st.lists(_rule, min_size=1, max_size=3).map(tuple),
+)
+def test_a_record_is_shown_without_what_each_fact_by_itself_would_be_refused(times, base, rules):
+    record = PatientRecord(id="p1").with_facts(Finding(code=Code.parse("loinc:4548-4"), value="x", time=START + DAY))
+    for code in {code for code, _ in times}:
+        moments = START + np.array([hour for of, hour in times if of == code]) * HOUR
+        record = record.with_facts(Series(code=code, unit="mg/dL" if code == GLUCOSE else "kg", time=moments, value=np.ones(len(moments))))
+    consent = Consent("c", "pid", base, rules=rules)
+    assume(tells_facts_apart([consent]))  # else the record is asked about as a whole
+    guard, who = _Fixed([consent]), Caller(Subject("Practitioner/1", "physician", patients=frozenset({"pid"})), "TREAT", "r")
+    shown = readable(None, guard, who, "read", record, "pid")
+
+    def may(kind, code, moment):
+        codes = frozenset({f"{SYSTEMS[code.system]}|{code.code}"})
+        return all(guard.decide(None, who, "read", Resource(Datum("pid", kind=k, codes=codes, time=int(moment)))) for k in CLASSES[kind])
+
+    wanted = {(str(s.code), int(t)) for s in record.series for t in s.time if may("series", s.code, t)}
+    assert {(str(s.code), int(t)) for s in shown.series for t in s.time} == wanted
+    assert list(shown.findings) == [f for f in record.findings if may("finding", f.code, f.time)]
+
+
+def test_a_named_resource_hides_the_fact_that_came_from_it_and_readings_that_may_have():
+    consent = Consent("c", "pid", True, rules=(Rule(False, data=frozenset({("instance", "Observation/7"), ("instance", "Condition/1")})),))
+    record = PatientRecord(id="p1").with_facts(
+        Series(code=GLUCOSE, unit="mg/dL", time=[START], value=[1.0]),
+        Finding(code=GLUCOSE, value="a", time=START, id="fhir/Observation/7"),
+        Finding(code=GLUCOSE, value="b", time=START, id="fhir/Observation/70"),
+        Finding(code=GLUCOSE, value="c", time=START),
+    )
+    who = Caller(Subject("Practitioner/1", "physician", patients=frozenset({"pid"})), "TREAT", "r")
+    shown = readable(None, _Fixed([consent]), who, "read", record, "pid")
+    assert (shown.series, [f.value for f in shown.findings]) == ((), ["b"])
+
+
+class _Fixed:
+    """A guard with consents of its own, without a store."""
+
+    def __init__(self, consents):
+        self.held = tuple(consents)
+
+    def consents(self, store, subject):
+        return self.held
+
+    def decide(self, store, caller, action, resource):
+        return decide(caller.subject, action, resource, caller.purpose, self.held, START + 9 * DAY)

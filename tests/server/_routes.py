@@ -32,6 +32,15 @@ class Route:
     purpose: str | None = None
 
 
+def at(path: str, **rest: Any) -> Aim:
+    """Aim by the path: ``{patient}`` becomes the random id of the patient; one who is not there has an id that nobody has."""
+
+    def aim(world: World, patient: str) -> dict[str, Any]:
+        return {"url": path.replace("{patient}", world.ids.get(patient, "0" * 24)), **rest}
+
+    return aim
+
+
 ROUTES: list[Route] = [
     # ops
     Route("GET", "/", is_open=True),
@@ -39,4 +48,35 @@ ROUTES: list[Route] = [
     Route("GET", "/readyz", is_open=True),
     Route("GET", "/metrics", "metrics"),
     Route("GET", "/api/v1/openapi.json", is_open=True),
+    # login: about whoever logs in, never about a patient
+    Route("GET", "/.well-known/smart-configuration", is_open=True),
+    Route("GET", "/fhir/R4/.well-known/smart-configuration", is_open=True),
+    Route("GET", "/auth/jwks", is_open=True),
+    Route("GET", "/auth/login", is_open=True),
+    Route("POST", "/auth/login", is_open=True),
+    Route("GET", "/auth/once", is_open=True),
+    Route("GET", "/auth/outside/{number}", is_open=True),
+    Route("GET", "/auth/callback", is_open=True),
+    Route("GET", "/auth/authorize", is_open=True),
+    Route("POST", "/auth/authorize", is_open=True),
+    Route("POST", "/auth/token", is_open=True),
+    Route("GET", "/auth/session"),
+    Route("POST", "/auth/logout"),
+    # emergencies: breaking the glass opens anybody who is there, on purpose, and alerts
+    Route("POST", "/api/v1/break-glass", "read"),
+    Route("GET", "/api/v1/break-glass", "audit"),
+    Route("POST", "/api/v1/break-glass/{glass}/review", "audit"),
+    # who treats whom
+    Route("GET", "/api/v1/patients/{patient}/relations", "read", aim=at("/api/v1/patients/{patient}/relations")),
+    Route(
+        "POST",
+        "/api/v1/patients/{patient}/relations",
+        "update",
+        aim=at("/api/v1/patients/{patient}/relations", json={"who": "Practitioner/8"}),
+    ),
 ]
+
+
+from _routes_api import API  # noqa: E402  it needs Route
+
+ROUTES += API

@@ -3,26 +3,28 @@
 Which facts those are is known by the event up to which a version had read. They are asked about only where the consents of that person tell one fact from
 another; then each class, code and stretch of time is asked about once, which decides the same as asking about each fact.
 
-Facts carry no reference of the resource that they came from. A consent that names a resource of a class that facts come from is therefore read as naming a
-fact of everything that was derived: the narrower reading.
+Readings carry no reference of the resource that they came from. A consent that names a resource of a class that facts come from is therefore read as naming what
+was derived, and all readings of that class: the narrower reading.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from gemel.core.code import SYSTEMS, Code
+from gemel.core.errors import AccessDenied
+from gemel.core.geometry import Geometry
 from gemel.core.record import Document, Exposure, Finding, PatientRecord
 from gemel.core.series import Series
 from gemel.platform.access import Resource
 from gemel.platform.consent import Consent, Datum, Rule
-from gemel.platform.guard import Guard
+from gemel.platform.guard import Caller, Guard
 from gemel.platform.store import Store, lookup
 from gemel.platform.store.versions import Version
 
-__all__ = ["CLASSES", "derived_resource", "model_of", "sources", "tells_facts_apart"]
+__all__ = ["CLASSES", "derived_resource", "model_of", "readable", "shown_record", "sources", "tells_facts_apart"]
 
 CLASSES: dict[str, tuple[str, ...]] = {
     "series": ("Observation",),
@@ -42,6 +44,12 @@ def _rules(consents: Iterable[Consent]) -> Iterator[Rule]:
         rule = waiting.pop()
         yield rule
         waiting += rule.rules
+
+
+def _named(consents: Iterable[Consent]) -> tuple[str, ...]:
+    """Return the resources that rules name, of classes that facts come from."""
+    found = {ref for rule in _rules(consents) for meaning, ref in rule.data if meaning != "authoredby"}
+    return tuple(sorted(ref for ref in found if ref.partition("/")[0] in _ALL))
 
 
 def tells_facts_apart(consents: Iterable[Consent]) -> bool:
@@ -83,8 +91,7 @@ def sources(record: PatientRecord, subject: str, consents: Iterable[Consent]) ->
         for place, index in zip(places.tolist(), first.tolist(), strict=True):
             for name in CLASSES[kind]:
                 found.setdefault((name, codes, place), Datum(subject, kind=name, codes=codes, time=int(times[index])))
-    named = {ref for rule in _rules(consents) for meaning, ref in rule.data if meaning != "authoredby" and ref.partition("/")[0] in _ALL}
-    return (*found.values(), *(Datum(subject, ref=ref, kind=ref.partition("/")[0]) for ref in sorted(named)))
+    return (*found.values(), *(Datum(subject, ref=ref, kind=ref.partition("/")[0]) for ref in _named(consents)))
 
 
 def model_of(version: Version) -> str:
@@ -108,3 +115,71 @@ def derived_resource(store: Store, guard: Guard, kind: str, version: Version) ->
         return Resource(datum, model=model_of(version))
     record = store.record(lookup.pseudonym(store, subject), upto=version.upto_event)
     return Resource(datum, sources(record, subject, consents) or (datum,), model=model_of(version))
+
+
+def readable(store: Store, guard: Guard, caller: Caller, action: str, record: PatientRecord, subject: str) -> PatientRecord:
+    """Return a record without what the caller may not read; each fact must be permitted as every class that it may be of.
+
+    Nothing is written down here: whoever shows it asks :meth:`~gemel.platform.guard.Guard.require` about the patient first.
+    """
+    consents = guard.consents(store, subject)
+    if not tells_facts_apart(consents):
+        return record
+    edges = np.array(sorted({edge for rule in _rules(consents) if rule.data_period for edge in rule.data_period}), dtype=np.int64)
+    named = _named(consents)
+    known: dict[tuple[str, frozenset[str], int, tuple[str, ...]], bool] = {}
+
+    def may(kind: str, codes: frozenset[str], time: int, id: str = "") -> bool:
+        refs = tuple(ref for ref in named if (f"/{ref}/" in f"/{id}/" if id else ref.partition("/")[0] in CLASSES[kind]))
+        place = kind, codes, int(np.searchsorted(edges, time, side="right")), refs
+        found = known.get(place)
+        if found is None:
+            asked = [Datum(subject, kind=name, codes=codes, time=time) for name in CLASSES[kind]]
+            asked += [Datum(subject, ref=ref, kind=ref.partition("/")[0], codes=codes, time=time) for ref in refs]
+            found = known[place] = all(guard.decide(store, caller, action, Resource(datum)) for datum in asked)
+        return found
+
+    def rows(series: Series) -> Series:
+        places, first, inverse = np.unique(np.searchsorted(edges, series.time, side="right"), return_index=True, return_inverse=True)
+        allowed = np.array([may("series", _codes(series.code), int(series.time[i])) for i in first], bool)
+        return series if len(places) and allowed.all() else series.take(allowed[inverse])
+
+    def single(fact: Exposure | Finding | Document | Geometry) -> bool:
+        if isinstance(fact, (Exposure, Finding)):
+            return may(fact.kind, _codes(fact.code), fact.time, fact.id)
+        return may("document" if isinstance(fact, Document) else "geometry", frozenset(), fact.time)
+
+    return record.model_copy(
+        update={
+            "series": tuple(s for s in map(rows, record.series) if len(s)),
+            **{name: tuple(filter(single, getattr(record, name))) for name in ("exposures", "findings", "documents", "geometry")},
+        }
+    )
+
+
+def shown_record(
+    store: Store, guard: Guard, caller: Caller, look: Callable[[], PatientRecord], subject: str, kind: str, *, action: str = "read"
+) -> PatientRecord:
+    """Return what the caller may read of a record, and write down that they did; where that is nothing they are refused.
+
+    Parameters
+    ----------
+    look : reads the record, once it is known that some of it may be.
+    subject : random id of the patient.
+    kind : class of what is asked for, such as ``Observation``.
+
+    Raises
+    ------
+    AccessDenied
+    """
+    datum = Datum(subject, f"{kind}?patient={subject}", kind)
+    if not tells_facts_apart(guard.consents(store, subject)):
+        guard.require(store, caller, action, Resource(datum))
+        return look()
+    guard.check(caller, action, kind)
+    found = readable(store, guard, caller, action, look(), subject)
+    if not any(True for _ in found.facts()):
+        guard.log(caller, "deny", subject=subject, detail={"resource": datum.ref, "asked": action, "reason": "nothing of it is permitted"})
+        raise AccessDenied()
+    guard.log(caller, action, subject=subject, detail={"resource": datum.ref, "part": True})
+    return found

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from gemel.core.errors import AccessDenied, StoreError
@@ -41,6 +41,7 @@ class Caller:
     scopes : what the token is narrowed to; ``None`` when its role alone decides.
     address : where the request came from.
     session : the login it belongs to; empty for a token.
+    launch : random ids of those whom the token names: a *patient* scope is about them only.
     """
 
     subject: Subject
@@ -49,6 +50,7 @@ class Caller:
     scopes: tuple[Scope, ...] | None = None
     address: str = ""
     session: str = ""
+    launch: frozenset[str] = frozenset()
 
 
 class Guard:
@@ -100,7 +102,7 @@ class Guard:
             When there is no such action.
         """
         refused = _refused(caller, action, resource.datum.kind)
-        if not refused and not allows(caller.scopes, action, resource.datum):
+        if not refused and not allows(caller.scopes, action, resource.datum, caller.launch):
             refused = "the token's scopes do not cover this"
         if refused:
             return Decision(False, frozenset({"log"}), refused)
@@ -146,7 +148,7 @@ class Guard:
         subject = resource.datum.pid or (resource.sources[0].pid if resource.sources else "")
         more = {"resource": resource.datum.ref, **({"model": resource.model} if resource.model else {}), **(detail or {})}
         if not told:
-            self.log(caller, "deny", subject=subject, detail={**more, "asked": action, "reason": told.reason})
+            self.log(caller, "deny", subject=_known(store, subject), detail={**more, "asked": action, "reason": told.reason})
             raise _open(refused) if refused else AccessDenied()
         alarm = {"alert": True, "reason": caller.subject.glass.reason} if "alert" in told.obligations and caller.subject.glass else {}
         self.log(caller, action, subject=subject, detail={**more, **alarm, "consents": list(told.consents)})
@@ -197,7 +199,7 @@ class Guard:
             known = epochs(store, sorted(people))
         consents = [consent for person, epoch in known.items() for consent in self._consents(store, person, epoch)]
         made = compile_predicate(subject, action, caller.purpose, consents, now, model=model, columns=columns)
-        return made if caller.scopes is None else _narrowed(made, caller.scopes, action, (columns or {}).get("kind", "kind"))
+        return made if caller.scopes is None else _narrowed(made, caller, action, columns or {})
 
     def log(self, caller: Caller, action: str, *, subject: str = "", detail: Mapping[str, Any] | None = None) -> str:
         """Write an entry of the audit trail and return its hash.
@@ -208,6 +210,19 @@ class Guard:
         subject : random id of the patient, empty when it is about nobody.
         detail : plain JSON; no value of anybody's data.
         """
+        return self.audit.write(**self._entry(caller, action, subject, detail))
+
+    def note(self, caller: Caller, action: str, subjects: Iterable[str], *, detail: Mapping[str, Any] | None = None) -> None:
+        """Write one entry for each of several patients of whom something was found: a search, an export."""
+        entries = [self._entry(caller, action, subject, detail) for subject in dict.fromkeys(subjects)]
+        many = getattr(self.audit, "write_many", None)
+        if many is not None:
+            many(entries)  # on the disk together
+            return
+        for entry in entries:
+            self.audit.write(**entry)
+
+    def _entry(self, caller: Caller, action: str, subject: str, detail: Mapping[str, Any] | None) -> dict[str, Any]:
         told = {
             "role": caller.subject.role,
             "request": caller.request,
@@ -215,12 +230,7 @@ class Guard:
             **(detail or {}),
         }
         who = caller.subject.id or "anonymous"
-        return self.audit.write(who=who, action=action, patient=subject, purpose=caller.purpose, time=self.clock(), detail=told)
-
-    def note(self, caller: Caller, action: str, subjects: Iterable[str], *, detail: Mapping[str, Any] | None = None) -> None:
-        """Write one entry for each of several patients of whom something was found: a search, an export."""
-        for subject in dict.fromkeys(subjects):
-            self.log(caller, action, subject=subject, detail=detail)
+        return {"who": who, "action": action, "patient": subject, "purpose": caller.purpose, "time": self.clock(), "detail": told}
 
 
 def _refused(caller: Caller, action: str, kind: str) -> str:
@@ -237,13 +247,38 @@ def _open(reason: str) -> AccessDenied:
     return AccessDenied(reason, expected="a role, a purpose (X-Purpose-Of-Use) and a scope that may", is_open=True)
 
 
-def _narrowed(made: Predicate, scopes: tuple[Scope, ...], action: str, column: str) -> Predicate:
+def _known(store: Store, subject: str) -> str:
+    """Return a random id that the store knows; empty where somebody asked for one that is nobody's: nothing can be sealed under its key."""
+    with store._transaction("read") as database:
+        row = database.execute("SELECT 1 FROM patient WHERE pid = ?", (subject,)).fetchone()
+    return subject if row is not None else ""
+
+
+def _narrowed(made: Predicate, caller: Caller, action: str, columns: Mapping[str, str]) -> Predicate:
+    """Return a condition with the token's scopes in it: for each kind of context, which kinds of resource."""
     needed = set(LETTERS.get(action, "x"))
-    kinds = {scope.kind for scope in scopes if needed <= scope.letters and not scope.filters}
-    if not needed or "*" in kinds:
+    if not needed or made.sql == NO:
         return made
-    if not kinds:
+    scopes = [scope for scope in caller.scopes or () if needed <= scope.letters and not scope.filters]
+    values: dict[str, str] = {}
+    parts = []
+    for is_launch in (False, True):
+        kinds = {scope.kind for scope in scopes if (scope.context == "patient") == is_launch}
+        terms = [] if "*" in kinds else [_among(columns.get("kind", "kind"), sorted(kinds), values, "s")]
+        if is_launch:
+            terms.append(_among(columns.get("pid", "pid"), sorted(caller.launch), values, "l"))
+        if kinds and (not is_launch or caller.launch):
+            parts.append(" AND ".join(terms) or YES)
+    if YES in parts:
+        return made
+    if not parts:
         return Predicate(NO)
-    names = {f"s{i}": kind for i, kind in enumerate(sorted(kinds))}
-    condition = f"{column} IN ({', '.join(f':{name}' for name in names)})"
-    return replace(made, sql=condition if made.sql == YES else f"({made.sql} AND {condition})", parameters={**made.parameters, **names})
+    return Predicate(f"({made.sql} AND ({' OR '.join(f'({part})' for part in parts)}))", {**made.parameters, **values})
+
+
+def _among(column: str, found: list[str], values: dict[str, str], mark: str) -> str:
+    names = []
+    for value in found:
+        names.append(f"{mark}{len(values)}")
+        values[names[-1]] = value
+    return f"{column} IN ({', '.join(f':{name}' for name in names)})"

@@ -19,6 +19,10 @@ __all__ = ["ROUTERS", "make_app"]
 
 ROUTERS: tuple[str, ...] = (
     "ops",
+    "auth",
+    "emergency",
+    "relations",
+    "patients", "series", "twins", "forecasts", "recommendations", "jobs",
 )  # fmt: skip
 """Modules of ``gemel.server.routers``, each with ``router(services) -> APIRouter``."""
 

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 from gemel.core.advice import Decision, Outcome
 from gemel.core.errors import StoreError
+from gemel.core.record import Demographics
 from gemel.platform.store.store import Store
 from gemel.platform.store.versions import KINDS, Version, content_of, table_of
 
 __all__ = [
-    "Answer", "Change", "Person", "changes", "decision_of", "decisions", "last_event", "named", "newest", "outcomes", "owner", "people", "persons", "pseudonym",
+    "Answer", "Change", "Person", "changes", "decision_of", "decisions", "demographics", "fact_counts", "is_there", "last_event", "last_facts", "named", "newest", "newest_id", "outcomes", "owner", "people", "person", "persons", "pseudonym",
     "version", "version_body", "version_list",
 ]  # fmt: skip
 
@@ -45,7 +46,7 @@ class Answer(NamedTuple):
     told: Decision | Outcome
 
 
-_NAMED = re.compile(r":(a\d+)")
+_NAMED = re.compile(r":([asl]\d+)")
 
 _ROW = (
     "(SELECT number, pid, name, recorded_ns, '' AS ref, 'Patient' AS kind, '' AS codes, '' AS labels, recorded_ns AS time_ns, '' AS author, '' AS basis,"
@@ -85,6 +86,12 @@ def persons(store: Store) -> int:
         return database.execute("SELECT coalesce(max(number), 0) FROM patient").fetchone()[0]
 
 
+def is_there(store: Store, subject: str) -> bool:
+    """Return whether a random id is that of a patient who was not erased."""
+    with store._transaction("read") as database:
+        return database.execute("SELECT 1 FROM patient WHERE pid = ? AND token IS NOT NULL", (subject,)).fetchone() is not None
+
+
 def pseudonym(store: Store, subject: str) -> str:
     """Return the pseudonym of a random id.
 
@@ -93,11 +100,42 @@ def pseudonym(store: Store, subject: str) -> str:
     StoreError
         When nobody has it (any more).
     """
+    return person(store, subject).pseudonym
+
+
+def person(store: Store, subject: str) -> Person:
+    """Return one patient by random id.
+
+    Raises
+    ------
+    StoreError
+        When nobody has it (any more).
+    """
     with store._transaction("read") as database:
-        row = database.execute("SELECT name FROM patient WHERE pid = ? AND token IS NOT NULL", (subject,)).fetchone()
+        row = database.execute("SELECT number, name, recorded_ns FROM patient WHERE pid = ? AND token IS NOT NULL", (subject,)).fetchone()
         if row is None:
             raise StoreError("the store has no such patient", seen=subject, fix="GET /api/v1/patients lists them")
-        return store._name(subject, row[0])
+        return Person(row[0], subject, store._name(subject, row[1]), row[2])
+
+
+def demographics(store: Store, subject: str) -> Demographics:
+    """Return what is known of a person (random id) now."""
+    with store._transaction("read") as database:
+        row = database.execute("SELECT rev, body FROM demographics WHERE pid = ? ORDER BY rev DESC LIMIT 1", (subject,)).fetchone()
+        return (
+            Demographics()
+            if row is None
+            else Demographics.model_validate_json(store._sealing.open("demographics", subject, row[0], 0, row[1]))
+        )
+
+
+def fact_counts(store: Store, subject: str) -> dict[str, int]:
+    """Return how many series, exposures and findings there are under a random id, each version counted."""
+    with store._transaction("read") as database:
+        return {
+            name: database.execute(f"SELECT count(*) FROM {table} WHERE pid = ?", (subject,)).fetchone()[0]
+            for name, table in (("series", "series"), ("exposures", "exposure"), ("findings", "finding"))
+        }
 
 
 def named(store: Store, patient: str) -> str | None:
@@ -119,6 +157,14 @@ def changes(store: Store, *, after: int = 0, subject: str | None = None, limit: 
     with store._transaction("read") as database:
         chosen = f"SELECT seq, kind, pid, ref, recorded_ns FROM event WHERE seq > ?{where} ORDER BY seq LIMIT ?"
         return [Change(*row) for row in database.execute(chosen, (after, *values, limit)).fetchall()]
+
+
+def last_facts(store: Store, subject: str) -> int:
+    """Return the number of the last event that brought facts of a patient (random id); 0 when there was none."""
+    with store._transaction("read") as database:
+        return database.execute(
+            "SELECT coalesce(max(seq), 0) FROM event WHERE pid = ? AND kind IN ('facts', 'joined')", (subject,)
+        ).fetchone()[0]
 
 
 def owner(store: Store, kind: str, found: str) -> str:
@@ -160,7 +206,7 @@ def version(store: Store, kind: str, found: str) -> Version:
 def version_list(store: Store, kind: str, subject: str, name: str | None = None, *, as_of: int | None = None) -> list[Version]:
     """Return all versions of one patient (random id), oldest first; each one's ``patient`` is the random id."""
     table = table_of(kind)
-    where, values = ("", []) if name is None else (" AND token = ?", [store._sealing.own(subject, table, name)])
+    where, values = ("", []) if name is None else (" AND token = ?", [_token(store, subject, table, name)])
     with store._transaction("read") as database:
         rows = database.execute(
             f"SELECT {_HEAD} FROM {table} WHERE pid = ? AND recorded_ns <= ?{where} ORDER BY recorded_ns, version",
@@ -169,15 +215,36 @@ def version_list(store: Store, kind: str, subject: str, name: str | None = None,
         return sorted((_version(store, kind, row, subject) for row in rows), key=lambda v: (v.recorded, v.name, v.version))
 
 
+def _token(store: Store, subject: str, table: str, name: str) -> str:
+    """Return the token of a name; that of nobody's where there is no such patient."""
+    try:
+        return store._sealing.own(subject, table, name)
+    except StoreError as error:
+        if error.what.startswith("the key of this patient is gone"):
+            return ""
+        raise
+
+
 def newest(store: Store, kind: str, subject: str, name: str, *, as_of: int | None = None) -> Version | None:
     """Return the newest version of a named blob known at a time, in one statement; ``None`` when there is none."""
     table = table_of(kind)
     with store._transaction("read") as database:
         row = database.execute(
             f"SELECT {_HEAD} FROM {table} WHERE pid = ? AND token = ? AND recorded_ns <= ? ORDER BY version DESC LIMIT 1",
-            (subject, store._sealing.own(subject, table, name), 2**62 if as_of is None else as_of),
+            (subject, _token(store, subject, table, name), 2**62 if as_of is None else as_of),
         ).fetchone()
         return None if row is None else _version(store, kind, row, subject)
+
+
+def newest_id(store: Store, kind: str, subject: str, name: str, *, as_of: int | None = None) -> str | None:
+    """Return the id of the newest version of a named blob known at a time; ``None`` when there is none. Nothing is opened."""
+    table = table_of(kind)
+    with store._transaction("read") as database:
+        row = database.execute(
+            f"SELECT id FROM {table} WHERE pid = ? AND token = ? AND recorded_ns <= ? ORDER BY version DESC LIMIT 1",
+            (subject, _token(store, subject, table, name), 2**62 if as_of is None else as_of),
+        ).fetchone()
+        return None if row is None else row[0]
 
 
 def version_body(store: Store, kind: str, found: str) -> bytes:

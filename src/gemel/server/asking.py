@@ -1,0 +1,212 @@
+"""What the routes of the API share: ids in addresses, times, answers as bytes, and work that is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Header, Path, Query, Request
+from starlette.responses import Response
+
+from gemel.core.errors import TimeError
+from gemel.core.manifest import manifest_of
+from gemel.core.time import iso, to_ns
+from gemel.platform.access import Resource
+from gemel.platform.consent import Datum
+from gemel.platform.guard import Caller
+from gemel.platform.store import JobStatus, Store, Version, lookup
+from gemel.server.etags import is_known
+from gemel.server.idempotency import Ask, Reply, once
+from gemel.server.resources import ProblemTold
+from gemel.server.services import Services
+
+__all__ = [
+    "PREFIX", "Cursor", "Found", "Key", "Limit", "PatientId", "PatientQuery", "Problems", "TwinId", "asked", "await_change", "encoded", "enqueue", "job_told",
+    "known", "moment", "patient_resource", "room_model", "rows_told", "told", "twin_parts", "version_told", "work_key",
+]  # fmt: skip
+
+PREFIX = "/api/v1"
+
+_ID = r"^[0-9a-f]{24}$"
+PatientId = Annotated[str, Path(pattern=_ID, description="the random id of a patient")]
+Found = Annotated[str, Path(pattern=_ID)]
+TwinId = Annotated[str, Path(pattern=r"^[0-9a-f]{24}\.[a-z][a-z0-9-]{0,62}$", description="PATIENT.ROOM")]
+PatientQuery = Annotated[str, Query(pattern=_ID, description="the random id of a patient")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="at most so many")]
+Cursor = Annotated[str | None, Query(max_length=512, description="'next' of the page before")]
+Key = Annotated[
+    str | None, Header(alias="Idempotency-Key", max_length=255, description="sent again with the same key, a request has one effect")
+]
+
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemTold"}}}
+_WHY = {
+    400: "not understood", 401: "who asks has not shown who they are", 403: "not for this role, purpose or scope", 404: "not here, or not for you",
+    409: "the same was asked before in another way", 412: "it has changed since it was read", 413: "too much", 422: "not of the form of this reference",
+    429: "too often", 500: "a defect", 503: "busy: try again",
+}  # fmt: skip
+
+
+def Problems(*more: int) -> dict[int | str, dict[str, Any]]:
+    """Return how a route may refuse, for the documentation: what all of them may, and more."""
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"description": _WHY[status], "content": _PROBLEM} for status in sorted({400, 401, 403, 404, 413, 422, 429, 503, *more})
+    }
+    found[500] = {"description": _WHY[500], "model": ProblemTold}  # names the schema, to which the others refer
+    return found
+
+
+def encoded(value: Any) -> bytes:
+    """Return plain values as JSON."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def told(value: Any, status: int = 200, *, tag: str | None = None, **headers: str) -> Response:
+    """Return plain values as an answer."""
+    names = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Response(
+        encoded(value), status, {**({"ETag": tag, "Cache-Control": "private, no-cache"} if tag else {}), **names}, "application/json"
+    )
+
+
+def known(request: Request, tag: str) -> Response | None:
+    """Return 304 where the one who asks has it already."""
+    if is_known(request.headers.get("if-none-match"), tag):
+        return Response(status_code=304, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
+    return None
+
+
+_FIRST, _LAST = to_ns("1678-01-01T00:00:00Z"), to_ns("2262-01-01T00:00:00Z")
+
+
+def moment(text: str | None) -> int | None:
+    """Read a time of a request, ns UTC.
+
+    Raises
+    ------
+    TimeError
+        When it has no zone, or is further away than nanoseconds reach.
+    """
+    if text is None:
+        return None
+    found = to_ns(text.replace(" ", "+") if "T" in text else text)  # a plus sign in an address is a space
+    if not _FIRST <= found < _LAST:
+        raise TimeError("a time beyond what is kept", expected="between 1678 and 2262")
+    return found
+
+
+def twin_parts(twin: str) -> tuple[str, str]:
+    """Return patient and room of a twin's id."""
+    subject, _, room = twin.partition(".")
+    return subject, room
+
+
+def room_model(room: str) -> str:
+    """Return ``id@version`` of the model of an installed room.
+
+    Raises
+    ------
+    TwinNotFoundError
+        When it is not installed.
+    """
+    found = manifest_of(room)
+    return f"{found.id}@{found.version}"
+
+
+def version_told(store: Store, version: Version, *, newest: str | None = None) -> dict[str, Any]:
+    """Return a version as plain values.
+
+    Parameters
+    ----------
+    version : its ``patient`` the random id.
+    newest : id of the newest version of the same name; left out, it is looked up.
+    """
+    meta = version.meta
+    if newest is None:
+        last = lookup.newest(store, version.kind, version.patient, version.name)
+        newest = last.id if last else version.id
+    room = version.name.partition(":")[0]
+    return {
+        "id": version.id, "kind": version.kind, "patient": version.patient, "twin": f"{version.patient}.{room}", "name": version.name, "version": version.version,
+        "recorded": iso(version.recorded), "upto_event": version.upto_event, "status": meta.get("status"),
+        "model": f"{meta.get('model') or room}@{meta.get('model_version') or '0'}", "code_version": meta.get("code_version"), "method": meta.get("method"),
+        "seed": meta.get("seed"), "superseded": newest != version.id, "stale": lookup.last_facts(store, version.patient) > version.upto_event,
+    }  # fmt: skip
+
+
+def rows_told(store: Store, versions: list[Version]) -> list[dict[str, Any]]:
+    """Return versions as plain values; the newest of each name among them is the newest that there is."""
+    newest = {version.name: version.id for version in versions}
+    return [version_told(store, version, newest=newest[version.name]) for version in versions]
+
+
+_PLACES = {"twin": "twins", "forecast": "forecasts", "comparison": "forecasts", "proposal": "recommendations", "score": "forecasts"}
+
+
+def _href(job: JobStatus, result: Mapping[str, Any]) -> str | None:
+    kind, found = result.get("kind"), result.get("id")
+    if kind == "twin" and result.get("name"):
+        return f"{PREFIX}/twins/{job.subject}.{result['name']}"
+    return f"{PREFIX}/{_PLACES[kind]}/{found}" if kind in _PLACES and found else None
+
+
+def job_told(job: JobStatus) -> dict[str, Any]:
+    """Return a job as plain values."""
+    plain: dict[str, Any] = {
+        "id": job.id, "kind": job.kind, "patient": job.subject or None, "state": job.state, "created": iso(job.created), "changed": iso(job.changed),
+        "attempts": job.attempts, "done": job.done, "total": job.total, "note": job.note,
+    }  # fmt: skip
+    if job.state == "done":
+        try:
+            result = orjson.loads(job.result) if job.result else {}
+        except ValueError:
+            result = {"text": job.result}
+        result = result if isinstance(result, dict) else {"value": result}
+        return plain | {"result": result, "href": _href(job, result)}
+    return plain | ({"reason": job.result} if job.result else {})
+
+
+def asked(request: Request, who: Caller, body: bytes, key: str | None) -> Ask:
+    """Return what identifies a request that changes something."""
+    return Ask(
+        who.subject.id,
+        request.method,
+        request.url.path + ("?" + request.url.query if request.url.query else ""),
+        hashlib.sha256(body).digest(),
+        key,
+    )
+
+
+async def await_change(services: Services, ask: Ask, change: Callable[[Store], Reply], *, subject: str | None = None) -> Response:
+    """Make a change once; return its answer when it is on the disk."""
+    reply, again = await services.write(lambda store: once(store, ask, lambda: change(store), now=services.clock(), subject=subject))
+    return reply.response(again=again)
+
+
+def work_key(*parts: Any) -> str:
+    """Return the key of a piece of work: the same parts, the same work."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def enqueue(store: Store, kind: str, subject: str, key: str, body: Mapping[str, Any], *, now: int) -> Reply:
+    """Ask for a piece of work about a patient; return 202 while it waits, 200 when it was done before.
+
+    What was cancelled or given up is put into the queue again.
+    """
+    pseudonym = lookup.pseudonym(store, subject)
+    job = store.enqueue(kind, key, json.dumps({"patient": pseudonym, **body}, separators=(",", ":")), now=now, patient=pseudonym)
+    store.redrive(job, now=now)
+    status = store.job(job)
+    place = f"{PREFIX}/jobs/{job}"
+    return Reply(
+        200 if status.state == "done" else 202,
+        encoded(job_told(status)),
+        {"Location": place, **({} if status.has_ended else {"Retry-After": "1"})},
+    )
+
+
+def patient_resource(subject: str, kind: str = "Patient", ref: str = "", *, model: str = "") -> Resource:
+    """Return what is asked about: something of a patient, or what a model may say of them."""
+    return Resource(Datum(subject, ref or f"{kind}/{subject}", kind), model=model)

@@ -1,0 +1,116 @@
+"""Rows of the route table for the API, version 1; and what is seeded so that each has something to show."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from _routes import Route
+from _world import NOBODY, NOW, World
+
+from gemel.core.advice import Decision, Outcome
+from gemel.platform.store import Store
+
+V1 = "/api/v1"
+ROOM = "metabolic"
+META = {"model": "metabolic", "model_version": "1.0.0", "code_version": "0.1", "method": "laplace", "seed": 0, "status": "OK"}
+
+
+def pid(world: World, patient: str) -> str:
+    return world.ids.get(patient, "0" * 24)
+
+
+def seeded(world: World, patient: str) -> dict[str, str]:
+    """A twin, its forecast, a proposal, an answer and an outcome; ids of nobody's where there is nobody."""
+    if patient == NOBODY:
+        return {
+            "patient": "0" * 24, "twin": f"{'0' * 24}.{ROOM}", "version": "1" * 24, "forecast": "2" * 24, "proposal": "3" * 24, "decision": "4" * 24,
+            "job": "5" * 24, "consent": "c-patient-privacy", "array": "0" * 64,
+        }  # fmt: skip
+    known = getattr(world, "seeds", {})
+    if patient in known:
+        return known[patient]
+
+    def change(store: Store) -> dict[str, str]:
+        version = store.put("twin", patient, ROOM, b"zip of " + patient.encode(), recorded=NOW, meta=META)
+        forecast = store.put("forecast", patient, ROOM, json.dumps({"twin": ROOM, "of": patient}).encode(), recorded=NOW, meta=META)
+        proposal = store.put("proposal", patient, ROOM, json.dumps({"choice": "as known", "of": patient}).encode(), recorded=NOW, meta=META)
+        decision = store.decide(Decision(proposal=proposal, time=NOW, recorded=NOW, who="Person/x", answer="accepted"))
+        store.outcome(Outcome(decision=decision, time=NOW, recorded=NOW, values={"glucose": 5.0}))
+        job = store.enqueue("forecast", f"seed {patient}", json.dumps({"patient": patient, "twin": ROOM}), now=NOW, patient=patient)
+        array = store.add_bytes(patient, b"bytes of " + patient.encode())
+        subject = store.subject(patient)
+        return {
+            "patient": subject, "twin": f"{subject}.{ROOM}", "version": version, "forecast": forecast, "proposal": proposal, "decision": decision, "job": job,
+            "consent": "c-patient-privacy", "array": array,
+        }  # fmt: skip
+
+    known[patient] = world.write(change)
+    world.seeds = known  # type: ignore[attr-defined]
+    return known[patient]
+
+
+def at(template: str, **rest: Any):
+    """An aim at an address with the seeded ids in it."""
+
+    def aim(world: World, patient: str) -> dict[str, Any]:
+        return {"url": V1 + template.format(**seeded(world, patient)), **rest}
+
+    return aim
+
+
+def filled(template: str, body: Any):
+    """An aim whose body carries the seeded ids."""
+
+    def aim(world: World, patient: str) -> dict[str, Any]:
+        ids = seeded(world, patient)
+        return {"url": V1 + template.format(**ids), "json": body(ids, patient)}
+
+    return aim
+
+
+API: list[Route] = [
+    Route("GET", f"{V1}/patients", "search"),
+    Route("POST", f"{V1}/patients/search", "search", aim=filled("/patients/search", lambda ids, patient: {"pseudonym": patient})),
+    Route("GET", f"{V1}/patients/{{patient}}", "read", aim=at("/patients/{patient}")),
+    Route("GET", f"{V1}/patients/{{patient}}/series", "read", aim=at("/patients/{patient}/series")),
+    Route("GET", f"{V1}/patients/{{patient}}/exposures", "read", aim=at("/patients/{patient}/exposures")),
+    Route("GET", f"{V1}/patients/{{patient}}/findings", "read", aim=at("/patients/{patient}/findings")),
+    Route("GET", f"{V1}/twins", "forecast", aim=at("/twins?patient={patient}")),
+    Route("POST", f"{V1}/twins", "posterior", aim=filled("/twins", lambda ids, _: {"patient": ids["patient"], "twin": ROOM})),
+    Route("GET", f"{V1}/twins/{{twin}}", "forecast", aim=at("/twins/{twin}")),
+    Route("GET", f"{V1}/twins/{{twin}}/versions", "forecast", aim=at("/twins/{twin}/versions")),
+    Route("GET", f"{V1}/twins/{{twin}}/versions/{{version}}/state", "posterior", aim=at("/twins/{twin}/versions/{version}/state")),
+    Route("POST", f"{V1}/twins/{{twin}}/assimilate", "posterior", aim=at("/twins/{twin}/assimilate", json={})),
+    Route("GET", f"{V1}/twins/{{twin}}/forecast", "forecast", aim=at("/twins/{twin}/forecast")),
+    Route("GET", f"{V1}/twins/{{twin}}/forecasts", "forecast", aim=at("/twins/{twin}/forecasts")),
+    Route("POST", f"{V1}/twins/{{twin}}/forecasts", "forecast", aim=at("/twins/{twin}/forecasts", json={})),
+    Route("POST", f"{V1}/twins/{{twin}}/comparisons", "forecast", aim=at("/twins/{twin}/comparisons", json={})),
+    Route("POST", f"{V1}/twins/{{twin}}/recommendations", "forecast", aim=at("/twins/{twin}/recommendations", json={})),
+    Route("GET", f"{V1}/forecasts/{{forecast}}", "forecast", aim=at("/forecasts/{forecast}")),
+    Route("GET", f"{V1}/comparisons/{{forecast}}", "forecast", aim=at("/comparisons/{forecast}")),
+    Route("POST", f"{V1}/forecasts/{{forecast}}/score", "forecast", aim=at("/forecasts/{forecast}/score", json={})),
+    Route("GET", f"{V1}/recommendations", "forecast", aim=at("/recommendations?patient={patient}")),
+    Route("GET", f"{V1}/recommendations/{{recommendation}}", "forecast", aim=at("/recommendations/{proposal}")),
+    Route("GET", f"{V1}/recommendations/{{recommendation}}/decisions", "forecast", aim=at("/recommendations/{proposal}/decisions")),
+    Route(
+        "POST",
+        f"{V1}/recommendations/{{recommendation}}/decisions",
+        ("forecast", "create"),
+        aim=at("/recommendations/{proposal}/decisions", json={"answer": "accepted"}, headers={"If-Match": "*"}),
+    ),
+    Route("GET", f"{V1}/decisions", "forecast", aim=at("/decisions?patient={patient}")),
+    Route("GET", f"{V1}/decisions/{{decision}}", "forecast", aim=at("/decisions/{decision}")),
+    Route("GET", f"{V1}/decisions/{{decision}}/outcomes", "forecast", aim=at("/decisions/{decision}/outcomes")),
+    Route(
+        "POST",
+        f"{V1}/decisions/{{decision}}/outcomes",
+        ("forecast", "create"),
+        aim=at("/decisions/{decision}/outcomes", json={"note": "well"}),
+    ),
+    Route("GET", f"{V1}/outcomes", "forecast", aim=at("/outcomes?patient={patient}")),
+    Route("GET", f"{V1}/jobs", "forecast", aim=at("/jobs?patient={patient}")),
+    Route("GET", f"{V1}/jobs/{{job}}", "forecast", aim=at("/jobs/{job}")),
+    Route("POST", f"{V1}/jobs/{{job}}/cancel", "forecast", aim=at("/jobs/{job}/cancel")),
+    Route("POST", f"{V1}/jobs/{{job}}/redrive", "forecast", aim=at("/jobs/{job}/redrive")),
+]
