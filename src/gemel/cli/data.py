@@ -11,7 +11,7 @@ import click
 
 from gemel.cli.options import FilePath, Missing, as_json, common, existing
 from gemel.cli.output import echo, note, print_json, print_table
-from gemel.cli.records import format_options, is_store, known_until, people
+from gemel.cli.records import format_options, is_fhir, is_store, known_until, people
 from gemel.cli.stores import StorePlace, hold, open_store
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ __all__ = ["data", "import_"]
 @click.command(
     "import",
     epilog="Layouts: fhir-cgm, nightscout, tidepool, open-mhealth, dexcom, libreview, generic, shanghai, d1namo, colas, glucose-ml, ohio, hupa, "
-    "azt1d, cgmacros, apple-health, omop, hl7v2, vcf, dicom.",
+    "azt1d, cgmacros, apple-health, omop, hl7v2, vcf, dicom, fhir.",
 )
 @click.argument("source", type=FilePath)
 @format_options
@@ -35,6 +35,13 @@ __all__ = ["data", "import_"]
     help="Append the facts to this store, a file (made when missing) or a postgresql:// URL. What is already there enters once; what cannot be read waits in quarantine.",
 )
 @click.option("-o", "--output", type=FilePath, help="Write the generic table: a .csv, or for several people a folder.")
+@click.option(
+    "--site",
+    "site_file",
+    type=FilePath,
+    help="For fhir: what the sender leaves out, a TOML file with name, zone, prefix, known_when_true, [codes] and [units].",
+)
+@click.option("--verbose", is_flag=True, help="For fhir with --db: a line for each resource: mapped, kept or refused, and why.")
 @as_json
 @common
 def import_(
@@ -45,9 +52,17 @@ def import_(
     merge_boluses: bool,
     db: str | Path | None,
     output: Path | None,
+    site_file: Path | None,
+    verbose: bool,
     json_: bool,
 ) -> int:
     """Read SOURCE and print, for every person, everything that was read, put right, left out or not understood."""
+    if db is not None and not is_store(existing(source)) and is_fhir(source, format_):
+        from gemel.cli.import_fhir import read_site, store_export
+
+        if person is not None or output is not None:
+            raise click.UsageError("FHIR names its people itself, and goes into the store: leave --id and -o out, or leave --db out")
+        return store_export(source, db, site=read_site(site_file, tz), verbose=verbose, json_=json_)
     added: dict[str, int] = {}
     if db is None:
         found = people(source, format=format_, tz=tz, person=person, merge_boluses=merge_boluses)
@@ -74,18 +89,20 @@ def import_(
         ]  # fmt: skip
         print_json({"people": told})
         return 0
+    told_of = None
     for record, report in found:
         echo(f"{record.id}:")
-        if report is None:
+        if report is None or report is told_of:
             counts = [f"{series.code}: {len(series)}" for series in record.series]
             counts += [
                 f"{name}: {len(getattr(record, name))}"
                 for name in ("exposures", "findings", "documents", "geometry")
                 if getattr(record, name)
             ]
-            echo("  from a store: " + ", ".join(counts))
+            echo(f"  {'from a store: ' if report is None else ''}" + ", ".join(counts))
         else:
             echo(report.to_text())
+            told_of = report
         if record.id in added:
             echo(f"  stored: {added[record.id]} new facts in {db}")
         if record.id in written:

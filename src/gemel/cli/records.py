@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from gemel.core.record import PatientRecord
     from gemel.interop.wearables import ImportReport
 
-__all__ = ["EXPORTS", "export", "format_options", "instant", "is_store", "known_until", "one_person", "people"]
+__all__ = ["EXPORTS", "export", "format_options", "instant", "is_fhir", "is_store", "known_until", "one_person", "people"]
 
 _SQLITE = b"SQLite format 3\0"
 EXPORTS = ("csv", "nightscout", "tidepool", "open-mhealth", "fhir-cgm")
@@ -42,6 +43,13 @@ def is_store(path: Path) -> bool:
         return stream.read(16) == _SQLITE
 
 
+def is_fhir(path: Path, format: str | None) -> bool:
+    """Say whether a source is read by the general mapping of FHIR."""
+    from gemel.interop.fhir.reading import is_clinical
+
+    return format == "fhir" or (format is None and is_clinical(path))
+
+
 def _read(path: Path, format: str | None, tz: str | None, merge_boluses: bool) -> list[tuple[PatientRecord, Any]]:
     """Messages and devices by their content, else the layouts of sensors, pumps and diaries."""
     from gemel.interop import dicom, hl7v2, wearables
@@ -58,6 +66,11 @@ def _read(path: Path, format: str | None, tz: str | None, merge_boluses: bool) -
 
         if format == "vcf" or genomics.is_vcf(path):
             return list(genomics.read_file(path))
+    if is_fhir(path, format):
+        from gemel.interop.fhir.mapping import Site
+        from gemel.interop.fhir.reading import read_folder
+
+        return list(read_folder(path, received=time.time_ns(), site=Site(zone=tz or "UTC")))
     return list(wearables.read_all(path, format=format, tz=tz, merge_boluses=merge_boluses))
 
 

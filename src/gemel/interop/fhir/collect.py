@@ -19,7 +19,7 @@ from gemel.interop.fhir.mapping.base import Resolve, series_of
 from gemel.interop.fhir.mapping.values import items, text_of
 from gemel.interop.report import MessageReport, Refusal, Tally
 
-__all__ = ["Collected", "Collector", "entries"]
+__all__ = ["Collected", "Collector", "Entry", "Follow", "collect", "entries"]
 
 _LITERAL = re.compile(r"(?:[A-Z][A-Za-z]+(?:/[A-Za-z0-9\-.]{1,64}|\?\S{1,500})|urn:(?:uuid|oid):[0-9a-fA-F.\-]+)\Z")
 _USUAL = Site()
@@ -128,18 +128,17 @@ class Collector:
     _entries: list[Entry] = field(default_factory=list)
     _here: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Every resource that was taken in."""
+        return tuple(self._entries)
+
     def add(self, place: str, tree: Any) -> None:
         """Take in a resource or a Bundle; nothing is read before :meth:`finish`, for what it refers to may follow."""
         for entry in entries(place, tree):
             self._entries.append(entry)
-            type_, id = text_of(entry.resource.get("resourceType")), text_of(entry.resource.get("id"))
-            if entry.url:
-                self._here.setdefault(entry.url, entry.resource)
-            if type_ and id:
-                self._here.setdefault(f"{type_}/{id}", entry.resource)
-            for one in items(entry.resource.get("identifier")):
-                if isinstance(one, Mapping) and one.get("value"):  # as a bulk export and a transaction refer to it
-                    self._here.setdefault(f"{type_}?identifier={one.get('system', '')}|{one['value']}", entry.resource)
+            for name in names_of(entry.resource, entry.url):
+                self._here.setdefault(name, entry.resource)
 
     def resolve(self, reference: str) -> Mapping[str, Any] | None:
         """Return what a reference leads to: in the source, by its full address or its type and id, else outside."""
@@ -154,7 +153,7 @@ class Collector:
 
         Parameters
         ----------
-        each : called with place and what it gave, for every resource, in order.
+        each : called with place, resource and what it gave, for every resource, in order.
         """
         tally = Tally(self.source, "fhir")
         order = sorted(range(len(self._entries)), key=lambda i: (_version(self._entries[i].resource), i))
@@ -190,22 +189,52 @@ class Collector:
         count_in(tally, found, place)
         gathered.add(found)
         if each is not None:
-            each(place, found)
+            each(place, resource, found)
 
     def _nowhere(self) -> list[str]:
-        """References that lead to nothing in the source, by the type that they name."""
-        missing: dict[str, set[str]] = {}
-        for _, resource, _ in self._entries:
-            for reference in references(resource):
-                if self.resolve(reference) is None:
-                    missing.setdefault(re.split(r"[/?:]", reference, maxsplit=1)[0], set()).add(reference)
-        total = sum(map(len, missing.values()))
-        if not total:
+        follow = Follow()
+        for entry in self._entries:
+            follow.see(entry.resource, entry.url)
+        return follow.missing()
+
+
+class Follow:
+    """Finds references that lead nowhere, over as many resources as are shown to it. It keeps names only."""
+
+    def __init__(self) -> None:
+        self._here: set[str] = set()
+        self._asked: set[str] = set()
+
+    def see(self, resource: Mapping[str, Any], url: str = "") -> None:
+        """Take note of a resource, and of what it refers to."""
+        self._here.update(names_of(resource, url))
+        self._asked.update(references(resource))
+
+    def missing(self) -> list[str]:
+        """Return what was referred to and never shown, in one sentence, by the type that the references name."""
+        lost = [
+            one for one in self._asked if one not in self._here and not ("://" in one and "/".join(one.rsplit("/", 2)[-2:]) in self._here)
+        ]
+        if not lost:
             return []
-        said = ", ".join(
-            f"{type_} ({len(found)})" for type_, found in sorted(missing.items(), key=lambda one: (-len(one[1]), one[0]))[:_SHOWN]
-        )
-        return [f"{total} resources that are referred to are not in the source: {said}{', ...' if len(missing) > _SHOWN else ''}"]
+        kinds: dict[str, int] = {}
+        for one in lost:
+            kind = re.split(r"[/?:]", one, maxsplit=1)[0]
+            kinds[kind] = kinds.get(kind, 0) + 1
+        said = ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items(), key=lambda one: (-one[1], one[0]))[:_SHOWN])
+        return [f"{len(lost)} resources that are referred to are not in the source: {said}{', ...' if len(kinds) > _SHOWN else ''}"]
+
+
+def names_of(resource: Mapping[str, Any], url: str = "") -> Iterator[str]:
+    """Return how a resource may be referred to: by its full address, its type and id, and each of its identifiers."""
+    type_, id = text_of(resource.get("resourceType")), text_of(resource.get("id"))
+    if url:
+        yield url
+    if type_ and id:
+        yield f"{type_}/{id}"
+    for one in items(resource.get("identifier")):
+        if isinstance(one, Mapping) and one.get("value"):  # as a bulk export and a transaction refer to it
+            yield f"{type_}?identifier={one.get('system', '')}|{one['value']}"
 
 
 def references(tree: Any) -> Iterator[str]:

@@ -75,7 +75,7 @@ def recorded_of(task: Task, *elements: str, time: int | None = None) -> int:
     updated = meta.get("lastUpdated") if isinstance(meta, Mapping) else None
     found = _end(said, site)
     changed = _end(updated, site)
-    if resource.get("status") in _REVISED:
+    if text_of(resource.get("status")) in _REVISED:
         if changed is None:
             task.repair("a revised resource without the time of its revision: taken as known when it arrived")
             changed = task.received
@@ -205,7 +205,7 @@ def status_of(task: Task) -> int:
     Refused
         When it is none of FHIR's.
     """
-    said = task.resource.get("status")
+    said = text_of(task.resource.get("status"))
     if said not in _STATUS:
         raise Refused("status-unknown", "a status that FHIR does not know", "correct it at its source")
     if said == "unknown":

@@ -183,7 +183,7 @@ def number_of(quantity: Any, site: Site) -> tuple[float, str, int, str]:
     if not isinstance(quantity, Mapping) or (value := plain_number(quantity.get("value"))) is None:
         raise Refused("value-missing", "a quantity without a number", "have the sender leave it out, with a data-absent-reason")
     sign = quantity.get("comparator")
-    if sign is not None and sign not in _COMPARATORS:
+    if sign is not None and not (isinstance(sign, str) and sign in _COMPARATORS):
         raise Refused("comparator", "a comparator that a record does not hold", "<, <=, > and >= are read")
     unit, repaired = unit_of(quantity, site)
     return value, unit, EXACT if sign is None else _COMPARATORS[sign], repaired

@@ -1,0 +1,96 @@
+"""``gemel import --format fhir --db``: an export of FHIR into a store, piece by piece."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gemel.cli.options import existing
+from gemel.cli.output import echo, print_json
+from gemel.cli.progress import Bar
+from gemel.cli.stores import now, open_store
+
+if TYPE_CHECKING:
+    from gemel.interop.fhir.mapping import Site
+    from gemel.platform.fhir_import import Line, Outcome
+
+__all__ = ["read_site", "store_export"]
+
+_SITE = ("name", "zone", "prefix", "known_when_true", "codes", "units")
+
+
+def read_site(path: Path | None, tz: str | None) -> Site:
+    """Read what a sender leaves out from a TOML file; ``tz`` wins over its zone.
+
+    Raises
+    ------
+    FormatError
+        When the file is no TOML, or holds a key that is not known.
+    """
+    from gemel.core.errors import FormatError
+    from gemel.interop.fhir.mapping import Site
+
+    told: dict[str, Any] = {}
+    if path is not None:
+        try:
+            told = tomllib.loads(existing(path).read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise FormatError(
+                f"{path.name} is not TOML", seen=str(error)[:80], expected="a site's settings", fix="correct the file"
+            ) from error
+        unknown = sorted(set(told) - set(_SITE))
+        kinds = {"known_when_true": bool, "codes": dict, "units": dict}
+        wrong = sorted(key for key, value in told.items() if key in _SITE and not isinstance(value, kinds.get(key, str)))
+        if unknown or wrong:
+            raise FormatError(f"{path.name} says what a site has no place for", seen=", ".join(unknown + wrong), expected=", ".join(_SITE), fix="correct the file")  # fmt: skip
+    if tz is not None:
+        told["zone"] = tz
+    return Site(**told)
+
+
+def store_export(source: Path, db: str | Path, *, site: Site, verbose: bool, json_: bool) -> int:
+    """Import and tell what became of it. Exit code 1: some resources wait in quarantine."""
+    from gemel.interop.fhir.bulk import pieces
+    from gemel.interop.report import Tally
+    from gemel.platform.fhir_import import FhirImport, check_empty
+
+    tally = Tally(source.name, "fhir")
+    new = before = aside = count = 0
+    lines: list[Line] = []
+    with open_store(db, new=True) as store, Bar() as bar:
+        importer = FhirImport(store, site.name, received=now(), site=site)
+        total = 0
+        for piece in pieces(existing(source)):
+            importer.look_ahead((piece,))
+            total += 1
+        check_empty(total, source.name)
+        bar.start("resources", total)
+        for piece in pieces(source):
+            found = importer.take(piece)
+            count += 1
+            tally.add(found.report)
+            new, before, aside = new + found.facts, before + (not found.is_new), aside + found.quarantined
+            if verbose and not json_:
+                _say(found)
+            lines += found.lines if verbose and json_ else ()
+            bar.update(count, note=f"{new} facts")
+        tally.warnings += importer.follow.missing()
+        report = tally.report()
+        if json_:
+            told = {"report": report.model_dump(), "pieces": count, "pieces_before": before, "new_facts": new, "quarantined": aside}
+            told["patients"] = [{"patient": who, "new_facts": n} for who, n in importer.people.items()]
+            print_json(told | ({"resources": [vars(line) for line in lines]} if verbose else {}))
+            return 1 if aside else 0
+    echo(report.to_text())
+    if before:
+        echo(f"  {before} of {count} pieces had been imported before")
+    echo(f"  stored: {new} new facts of {len(importer.people)} people in {db}")
+    if aside:
+        echo(f"  {aside} resources wait in quarantine: gemel quarantine list {db}")
+    return 1 if aside else 0
+
+
+def _say(found: Outcome) -> None:
+    for line in found.lines:
+        echo(f"{line.place}: {line.type or 'not read'}: {line.fate}{f': {line.why}' if line.why else ''}")

@@ -1,0 +1,185 @@
+"""An export of FHIR into a store, piece by piece: kept as it came, mapped, appended, and what cannot be placed set aside, all of a piece in one transaction.
+
+An import that was stopped goes on where it was: a piece that is there already has no effect. Resources that cannot be placed wait in the quarantine one by one, with
+their own bytes; the rest of their piece is placed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gemel.core.errors import FormatError
+from gemel.interop.fhir.bulk import Broken, Piece, read_piece
+from gemel.interop.fhir.codec import encode, thaw
+from gemel.interop.fhir.collect import Collected, Collector, Follow
+from gemel.interop.fhir.mapping import Mapped, Site
+from gemel.interop.report import MessageReport, Refusal, Tally
+from gemel.platform.adapters.fhir import with_broken
+from gemel.platform.consent_fhir import Profile, read_consent
+from gemel.platform.store import Store, merges
+from gemel.platform.store.consents import put_consent
+
+__all__ = ["FhirImport", "Line", "Outcome"]
+
+_REFERRED = frozenset({"Medication"})
+
+
+@dataclass(frozen=True)
+class Line:
+    """What became of one resource: where it stood, its type, ``mapped``, ``kept``, ``refused``, or ``partly`` (some of its values refused), and why."""
+
+    place: str
+    type: str
+    fate: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a piece.
+
+    Parameters
+    ----------
+    name : of the piece.
+    is_new : false when it had been imported before: there was no effect.
+    facts : how many were new; every reading of a series counts.
+    report : what became of its resources.
+    quarantined : how many were set aside.
+    lines : one for each resource.
+    """
+
+    name: str
+    is_new: bool
+    facts: int = 0
+    report: MessageReport = field(default_factory=lambda: MessageReport(source="", format="fhir"))
+    quarantined: int = 0
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass
+class _Aside:
+    place: str
+    body: bytes
+    reason: str
+    patient: str | None
+
+
+class FhirImport:
+    """Takes the pieces of an export into a store.
+
+    Parameters
+    ----------
+    store : where to.
+    source : a name of the export's origin; the same pieces under the same name are imported once.
+    received : ns UTC.
+    site : what the sender leaves out.
+    profile : how a consent is read that has a period only; see :func:`gemel.platform.consent_fhir.read_consent`.
+    """
+
+    def __init__(self, store: Store, source: str, *, received: int, site: Site, profile: Profile | None = None) -> None:
+        self._store, self._source, self._received, self._site, self._profile = store, f"fhir/{source}", received, site, profile
+        self._referred: dict[str, Mapping[str, Any]] = {}
+        self.follow = Follow()
+        self.people: dict[str, int] = {}
+
+    def look_ahead(self, pieces: Iterable[Piece]) -> None:
+        """Read what other pieces refer to and do not hold: drugs. Nothing is stored."""
+        for piece in pieces:
+            if b'"Medication"' in piece.body:
+                for _, tree, _ in read_piece(piece):
+                    if not isinstance(tree, Broken) and tree.get("resourceType") in _REFERRED and tree.get("id"):
+                        self._referred[f"{tree['resourceType']}/{tree['id']}"] = tree
+
+    def take(self, piece: Piece) -> Outcome:
+        """Import one piece; when this returns it is on the disk.
+
+        Raises
+        ------
+        StoreError
+            When the store cannot keep it.
+        """
+        collector = Collector(piece.name, self._received, self._site, self._referred.get, follow=False)
+        bodies: dict[str, bytes] = {}
+        broken, aside, lines = [], list[_Aside](), list[Line]()
+        for place, tree, body in read_piece(piece):
+            if isinstance(tree, Broken):
+                broken.append(Refusal(reason="unreadable", place=place, what=tree.what, fix=tree.fix))
+                aside.append(_Aside(place, body, f"{tree.what}; {tree.fix}", None))
+                lines.append(Line(place, "", "refused", tree.what))
+            else:
+                bodies[place] = body
+                collector.add(place, tree)
+        for entry in collector.entries:
+            self.follow.see(entry.resource, entry.url)
+
+        def each(place: str, resource: Mapping[str, Any], mapped: Mapped) -> None:
+            lines.append(_line(place, mapped))
+            if mapped.refused:
+                reason = "; ".join(dict.fromkeys(f"{one.what}{f' ({one.fix})' if one.fix else ''}" for one in mapped.refused))
+                aside.append(_Aside(place, bodies.get(place) or encode(resource), reason, mapped.patient))
+
+        found = collector.finish(each)
+        with self._store.batch():
+            number, is_new = self._store.receive(self._source, piece.body, received=self._received, name=piece.name)
+            if not is_new:
+                return self._before(piece, found, len(broken), lines)
+            new = self._place(found)
+            self._store.settle(number, "done", patients=found.facts)
+            for one in aside:
+                self._set_aside(one)
+        return Outcome(piece.name, True, new, with_broken(found.report, broken), len(aside), tuple(lines))
+
+    def _before(self, piece: Piece, found: Collected, broken: int, lines: list[Line]) -> Outcome:
+        tally = Tally(piece.name, "fhir")
+        tally.read = tally.duplicates = found.report.read + broken
+        return Outcome(piece.name, False, 0, tally.report(), 0, tuple(lines))
+
+    def _place(self, found: Collected) -> int:
+        new, store = 0, self._store
+        for patient, facts in found.facts.items():
+            added = store.append(patient, facts, recorded=self._received, demographics=found.demographics.get(patient))
+            self.people[patient] = self.people.get(patient, 0) + added
+            new += added
+            for body in found.documents.get(patient, ()):
+                store.add_bytes(patient, body)
+        for merge in found.merges:
+            for name in (merge.survivor, merge.prior):
+                if name not in found.facts:
+                    store.append(name, (), recorded=self._received)
+            merges.merge(store, merge.survivor, merge.prior, recorded=self._received)
+        for patient, resource in found.consents:
+            plain = thaw(resource)
+            store.append(patient, (), recorded=self._received)
+            consent = read_consent(plain, profile=self._profile, tz=self._site.zone)
+            put_consent(store, patient, consent, recorded=self._received, resource=_jsonable(plain))
+        return new
+
+    def _set_aside(self, one: _Aside) -> None:
+        if one.patient is not None:
+            self._store.append(one.patient, (), recorded=self._received)
+        number, _ = self._store.receive(self._source, one.body, received=self._received, name=f"{one.place} (one resource)")
+        self._store.settle(number, "quarantined", reason=one.reason, patients=[] if one.patient is None else [one.patient])
+
+
+def _line(place: str, mapped: Mapped) -> Line:
+    if mapped.refused:
+        why = "; ".join(dict.fromkeys(f"{one.reason}: {one.what}" for one in mapped.refused))
+        return Line(place, mapped.type, "partly" if mapped.mapped else "refused", why)
+    return Line(place, mapped.type, "kept", mapped.kept) if mapped.kept is not None else Line(place, mapped.type, "mapped")
+
+
+def _jsonable(tree: Any) -> Any:
+    """Numbers of a consent as plain ones: a consent holds none that its decision hangs on."""
+    if isinstance(tree, dict):
+        return {key: _jsonable(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_jsonable(one) for one in tree]
+    return tree if tree is None or isinstance(tree, (str, bool, int)) else float(tree)
+
+
+def check_empty(outcomes: int, source: str) -> None:
+    """Refuse an export without a single piece."""
+    if not outcomes:
+        raise FormatError(f"{source} holds no FHIR", expected="JSON, NDJSON or XML of resources, also in gzip or zip", fix="check the path")

@@ -1,0 +1,65 @@
+"""``gemel import`` of FHIR: what became of every resource, once, line by line when asked."""
+
+from __future__ import annotations
+
+import json
+
+from _data import require_dataset
+
+LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
+
+
+def observation(id: str, code: str = "29463-7", system: str = LOINC) -> dict:
+    return {
+        "resourceType": "Observation", "id": id, "status": "final", "code": {"coding": [{"system": system, "code": code}]},
+        "subject": {"reference": "Patient/p1"}, "effectiveDateTime": "2026-01-30T08:00:00Z", "valueQuantity": {"value": 70.5, "code": "kg", "system": UCUM},
+    }  # fmt: skip
+
+
+def test_simulated_patients_are_stored_once_and_every_resource_has_a_fate(gemel):
+    source = str(require_dataset("synthea-r4"))
+    first = gemel("import", source, "--db", "s.sqlite", "--json")
+    assert first.code == 0
+    told = first.json()
+    assert (told["report"]["read"], told["report"]["mapped"], sum(told["report"]["kept"].values())) == (3578, 2638, 940)
+    assert (len(told["patients"]), told["new_facts"], told["quarantined"]) == (10, 2701, 0)
+    again = gemel("import", source, "--db", "s.sqlite", "--json").json()
+    assert (again["new_facts"], again["pieces_before"], again["report"]["duplicates"]) == (0, 10, 3578)
+
+
+def test_line_by_line_with_the_site_s_own_codes(gemel, tmp_path):
+    lines = [
+        observation("a"),
+        observation("b", "WT", "http://lab.example"),
+        {"resourceType": "Patient", "id": "p1"},
+        {"resourceType": "Claim", "id": "c"},
+    ]
+    (tmp_path / "x.ndjson").write_text("\n".join(map(json.dumps, lines)) + "\nnot json\n")
+    told = gemel("import", "x.ndjson", "--db", "s.sqlite", "--verbose")
+    assert told.code == 1
+    assert "x.ndjson:1: Observation: mapped" in told.out
+    assert "x.ndjson:2: Observation: refused: code-unknown" in told.out
+    assert "x.ndjson:4: Claim: kept: not mapped" in told.out
+    assert "x.ndjson:5: not read: refused: not JSON" in told.out
+    assert "70.5" not in told.out
+    (tmp_path / "site.toml").write_text('name = "ward"\n[codes]\n"http://lab.example|WT" = "loinc:3141-9"\n')
+    told = gemel("import", "x.ndjson", "--db", "t.sqlite", "--site", "site.toml", "--json", "--verbose").json()
+    assert {one["place"]: one["fate"] for one in told["resources"]}["x.ndjson:2"] == "mapped"
+    assert told["new_facts"] == 2
+
+
+def test_without_a_store_people_are_shown(gemel, tmp_path):
+    (tmp_path / "b.json").write_text(
+        json.dumps({"resourceType": "Bundle", "type": "collection", "entry": [{"resource": observation("a")}]})
+    )
+    told = gemel("import", "b.json", "--json").json()["people"]
+    assert (told[0]["patient"], told[0]["report"]["format"], told[0]["report"]["mapped"]) == ("p1", "fhir", 1)
+
+
+def test_settings_that_a_site_has_no_place_for(gemel, tmp_path):
+    (tmp_path / "x.ndjson").write_text(json.dumps(observation("a")))
+    (tmp_path / "site.toml").write_text('nmae = "ward"\n')
+    told = gemel("import", "x.ndjson", "--db", "s.sqlite", "--site", "site.toml")
+    assert told.code != 0
+    assert "nmae" in told.err
+    assert gemel("import", "x.ndjson", "--db", "s.sqlite", "--id", "me").code == 2
