@@ -10,7 +10,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 
 from _client import Client
-from _world import World, make_world
+from _world import World, make_template, make_world
 
 from gemel.server.config import ServerConfig
 
@@ -23,10 +23,16 @@ def config(tmp_path) -> ServerConfig:
     )
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Path:
+    """A store with both people, to be copied."""
+    return make_template(tmp_path_factory.mktemp("template"))
+
+
 @pytest.fixture
-def world(config):
+def world(config, template):
     """An open server with Ada and Bob; ``world.client`` asks it, ``world.head(role)`` makes the headers of a request."""
-    with make_world(config) as made:
+    with make_world(config, template) as made:
         yield made
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -55,12 +55,19 @@ class AuditWriter:
 
     def write(self, *, who: str, action: str, patient: str, purpose: str, time: int, detail: Mapping[str, Any]) -> str:
         """Append one entry and return its hash."""
+        return self.write_many(
+            ({"who": who, "action": action, "patient": patient, "purpose": purpose, "time": time, "detail": dict(detail)},)
+        )[0]
+
+    def write_many(self, tables: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Append several entries, each with who, action, patient, purpose, time and detail; return their hashes when all are written."""
         if self._closed:
             raise StoreError("the audit trail is closed", fix="open it again")
-        answer: Future[str] = Future()
-        table = {"who": who, "action": action, "patient": patient, "purpose": purpose, "time": time, "detail": dict(detail)}
-        self._queue.put((table, answer))
-        return answer.result()
+        answers: list[Future[str]] = []
+        for table in tables:
+            answers.append(Future())
+            self._queue.put((dict(table), answers[-1]))
+        return [answer.result() for answer in answers]
 
     def close(self) -> None:
         """Write what waits, take a last root, and end."""

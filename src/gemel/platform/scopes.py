@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 from gemel.core.errors import DataError
 from gemel.platform.consent import Datum
 
-__all__ = ["LETTERS", "Scope", "allows", "read_scope", "read_scopes"]
+__all__ = ["LETTERS", "Scope", "allows", "read_scope", "read_scopes", "within"]
 
 _FORM = re.compile(r"(patient|user|system)/([A-Z][A-Za-z]{1,63}|\*)\.(c?r?u?d?s?|read|write|\*)(\?[^\s]{1,300})?")
 _FIRST = {"read": "rs", "write": "cud", "*": "cruds"}
@@ -47,8 +47,15 @@ class Scope:
     letters: frozenset[str]
     filters: tuple[tuple[str, str], ...] = ()
 
-    def fits(self, action: str, datum: Datum) -> bool:
-        """Say whether it covers an action with a datum. A filter that cannot be held against a datum does not fit."""
+    def fits(self, action: str, datum: Datum, launch: frozenset[str] = frozenset()) -> bool:
+        """Say whether it covers an action with a datum. A filter that cannot be held against a datum does not fit.
+
+        Parameters
+        ----------
+        launch : random ids of those in the token's context: a *patient* scope is about them only.
+        """
+        if self.context == "patient" and datum.pid not in launch:
+            return False
         if not set(LETTERS.get(action, "x")) <= self.letters or self.kind not in ("*", datum.kind):
             return False
         return all(_holds(name, value, datum) for name, value in self.filters)
@@ -87,6 +94,19 @@ def read_scopes(text: str) -> tuple[Scope, ...]:
     return tuple(scope for scope in map(read_scope, text.split()) if scope is not None)
 
 
-def allows(scopes: Iterable[Scope] | None, action: str, datum: Datum) -> bool:
+def allows(scopes: Iterable[Scope] | None, action: str, datum: Datum, launch: frozenset[str] = frozenset()) -> bool:
     """Say whether any scope covers an action with a datum; without scopes (``None``) a role is not narrowed."""
-    return scopes is None or not LETTERS.get(action, "x") or any(scope.fits(action, datum) for scope in scopes)
+    return scopes is None or not LETTERS.get(action, "x") or any(scope.fits(action, datum, launch) for scope in scopes)
+
+
+def within(asked: Iterable[Scope], most: Iterable[Scope]) -> tuple[Scope, ...]:
+    """Return what is asked for as far as it is inside of what may be had: with fewer letters where some may not, left out where none may."""
+    found = []
+    for scope in asked:
+        letters: set[str] = set()
+        for other in most:
+            if other.context == scope.context and other.kind in ("*", scope.kind) and set(other.filters) <= set(scope.filters):
+                letters |= scope.letters & other.letters
+        if letters:
+            found.append(Scope(scope.context, scope.kind, frozenset(letters), scope.filters))
+    return tuple(found)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
@@ -35,6 +36,9 @@ PURPOSE = "x-purpose-of-use"
 CSRF = "x-csrf-token"
 COOKIE = "gemel_session"
 
+_TRUSTED = 60 * SECOND
+"""How long a token that was verified is not verified again: a key that its issuer takes back is not believed after that."""
+
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _KINDS: dict[str, tuple[str, ...]] = {
     "patient": ("self",), "proxy": ("proxy",), "nurse": ("care",), "physician": ("care",), "device": ("device",),
@@ -52,7 +56,9 @@ class Identity:
     patients : pseudonyms that the token names as those with whom there is a relation.
     scopes : ``None`` when the token has no scope claim and its issuer is this server: the role alone decides then.
     purpose : the only purpose that it may be used for; empty when any.
-    session : id of the login; empty for a token.
+    usual : the purpose of a request that names none.
+    session : id of the login or grant that it came from; what ended with it is not believed.
+    is_cookie : whether it is a session's, which comes as a cookie and in no other way.
     """
 
     who: str
@@ -62,9 +68,9 @@ class Identity:
     patients: frozenset[str] = frozenset()
     scopes: tuple[Scope, ...] | None = None
     purpose: str = ""
+    usual: str = ""
     session: str = ""
-    number: str = ""
-    client: str = field(default="", compare=False)
+    is_cookie: bool = False
 
 
 def _words(value: Any) -> list[str]:
@@ -101,14 +107,21 @@ def identity_of(claims: Mapping[str, Any], issuer: Issuer | None = None) -> Iden
     narrowed = None if scope is None and issuer is None else read_scopes(" ".join(_words(scope)))
     purpose = claims.get("purpose_of_use" if issuer is None else issuer.purpose_claim)
     return Identity(
-        who, told, int(float(claims["exp"]) * SECOND), frozenset(_words(claims.get("actors"))) if issuer is None else frozenset(),
-        frozenset(_words(claims.get(named))) if named else frozenset(), narrowed, purpose if isinstance(purpose, str) else "",
-        str(claims.get("session", "")) if issuer is None else "", str(claims.get("jti", "")), str(claims.get("client_id", claims.get("azp", ""))),
-    )  # fmt: skip
+        who,
+        told,
+        int(float(claims["exp"]) * SECOND),
+        frozenset(_words(claims.get("actors"))) if issuer is None else frozenset(),
+        frozenset(_words(claims.get(named))) if named else frozenset(),
+        narrowed,
+        purpose if isinstance(purpose, str) else "",
+        str(claims.get("usual_purpose", "")) if issuer is None else issuer.purpose,
+        str(claims.get("sid", "")) if issuer is None else "",
+        issuer is None and claims.get("use") == "session",
+    )
 
 
-def subject_of(store: Store, identity: Identity, *, time: int) -> Subject:
-    """Return who asks, with those whom they treat or act for at a time (ns UTC), and an emergency that is open."""
+def subject_of(store: Store, identity: Identity, *, time: int) -> tuple[Subject, frozenset[str]]:
+    """Return who asks, with those whom they treat or act for at a time (ns UTC) and an emergency that is open; and whom the token names."""
     kinds = _KINDS.get(identity.role, ())
     patients = treated_by(store, identity.who, time=time, kinds=kinds) if kinds else frozenset()
     named = set()
@@ -119,7 +132,8 @@ def subject_of(store: Store, identity: Identity, *, time: int) -> Subject:
             if not error.what.startswith("the store has no such"):
                 raise
     glass = open_glass(store, identity.who, time=time) if identity.role in ("nurse", "physician", "other-physician") else None
-    return Subject(identity.who, identity.role, identity.actors, patients | named if kinds else frozenset(), glass)
+    reach = patients | named if kinds else frozenset()
+    return Subject(identity.who, identity.role, identity.actors, reach, glass), frozenset(named)
 
 
 class Authenticator:
@@ -133,7 +147,7 @@ class Authenticator:
     def __init__(self, config: ServerConfig, tokens: Tokens, clock: Callable[[], int]) -> None:
         self.tokens, self.issuers, self._clock = tokens, Issuers(config, tokens.issuer, clock), clock
         self._skew = config.auth.skew_s
-        self._known: dict[str, Identity] = {}
+        self._known: dict[str, tuple[int, Identity]] = {}
 
     async def believe(self, token: str) -> Identity:
         """Return whose token it is.
@@ -145,8 +159,8 @@ class Authenticator:
         """
         now, mark = self._clock(), sha256(token.encode()).hexdigest()
         known = self._known.get(mark)
-        if known is not None and now < known.expires + self._skew * SECOND:
-            return known
+        if known is not None and now < known[0]:
+            return known[1]
         _, claims = unverified(token)
         if claims.get("iss") == self.tokens.issuer:
             found = identity_of(verify(token, self.tokens.keys, self.tokens.trust, now=now, skew_s=self._skew))
@@ -155,7 +169,7 @@ class Authenticator:
             found = identity_of(verified, issuer)
         if len(self._known) >= 10_000:
             self._known.clear()
-        self._known[mark] = found
+        self._known[mark] = (min(now + _TRUSTED, found.expires + round(self._skew * SECOND)), found)
         return found
 
 
@@ -184,9 +198,12 @@ async def caller(request: HTTPConnection) -> Caller:
     try:
         token, is_cookie = _credential(request)
         identity = await services.authenticator.believe(token)
-        if is_cookie != bool(identity.session):
+        if is_cookie != identity.is_cookie:
             raise AuthenticationError("this token is used in another way", expected="a session's token as a cookie, any other as Bearer")
-        if is_cookie and (request.scope.get("method", "WS") not in _SAFE):
+        if is_cookie and request.scope["type"] == "websocket":
+            if urlsplit(request.headers.get("origin", "")).netloc != request.headers.get("host", ""):
+                raise AuthenticationError("the request comes from a page elsewhere", expected="a page of this server")
+        elif is_cookie and request.scope["method"] not in _SAFE:
             told = request.headers.get(CSRF, "")
             if not hmac.compare_digest(told.encode(), csrf_of(services.tokens, identity.session).encode()):
                 raise AuthenticationError(
@@ -200,13 +217,14 @@ async def caller(request: HTTPConnection) -> Caller:
         if purpose and not covers(frozenset({identity.purpose}), purpose):
             raise AccessDenied("the token is for another purpose", seen=purpose[:20], expected=identity.purpose, is_open=True)
         purpose = purpose or identity.purpose
+    purpose = purpose or identity.usual
     now = services.clock()
 
-    def look(store: Store) -> Subject:
+    def look(store: Store) -> tuple[Subject, frozenset[str]]:
         if identity.session and is_used(store, f"ended|{identity.session}"):
             raise AuthenticationError("the session has ended", fix="log in again")
         return subject_of(store, identity, time=now)
 
-    subject = await services.readers.run(look)
+    subject, launch = await services.readers.run(look)
     state = request.state
-    return Caller(subject, purpose[:20], state.request_id, identity.scopes, state.address, identity.session)
+    return Caller(subject, purpose[:20], state.request_id, identity.scopes, state.address, identity.session, launch)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gemel.core.errors import ConfigurationError
 from gemel.server.sections.devices import Dicom, Sdc
+from gemel.server.sections.hospital import Cds, Hospital, Notifications, Poll, ReturnPath
 
 __all__ = [
     "AuditTrail", "Auth", "Client", "Http", "Issuer", "Limits", "Logging", "Section", "ServerConfig", "Worker", "is_loopback", "read_config",
@@ -167,6 +168,11 @@ class ServerConfig(Section):
     log: Logging = Logging()
     dicom: Dicom | None = None
     sdc: Sdc | None = None
+    hospital: Hospital | None = None
+    return_path: ReturnPath | None = None
+    poll: Poll | None = None
+    notifications: Notifications | None = None
+    cds: Cds | None = None
 
 
 def is_loopback(host: str) -> bool:

@@ -9,7 +9,6 @@ import logging
 import re
 import time
 import zlib
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from hashlib import sha256
 from typing import Any
@@ -20,9 +19,10 @@ from gemel.core.errors import FormatError, LimitError
 from gemel.server.config import Limits, ServerConfig, is_loopback
 from gemel.server.metrics import Metrics
 from gemel.server.problems import Problem, answer, told_of
+from gemel.server.rates import Buckets
 from gemel.server.services import public_url, request_id
 
-__all__ = ["HEADERS", "Buckets", "Gate", "check_json", "inflate", "names_of"]
+__all__ = ["HEADERS", "Gate", "check_json", "inflate", "names_of"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -93,34 +93,6 @@ def inflate(body: bytes, kind: str, *, most: int, ratio: float) -> bytes:
     if not machine.eof or machine.unused_data:
         raise FormatError("the body cannot be decompressed", expected=f"one whole {kind} stream")
     return found
-
-
-class Buckets:
-    """Token buckets: each key may ask ``rate`` times a second, and ``burst`` times at once.
-
-    Parameters
-    ----------
-    most : keys that are remembered; the one that was not used for longest goes.
-    clock : monotonic seconds.
-    """
-
-    def __init__(self, rate: float, burst: int, *, most: int = 100_000, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate, self._burst, self._most, self._clock = rate, float(burst), most, clock
-        self._held: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, key: str) -> float:
-        """Take one; return the seconds to wait for it, 0 when it was there."""
-        now = self._clock()
-        left, then = self._held.pop(key, (self._burst, now))
-        left = min(self._burst, left + (now - then) * self._rate)
-        wait = 0.0 if left >= 1 else (1 - left) / self._rate
-        self._held[key] = (left - (wait == 0.0), now)
-        if len(self._held) > self._most:
-            self._held.popitem(last=False)
-        return wait
-
-    def __len__(self) -> int:
-        return len(self._held)
 
 
 def names_of(config: ServerConfig) -> frozenset[str]:

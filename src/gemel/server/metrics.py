@@ -22,6 +22,7 @@ class Metrics:
         )  # fmt: skip
         self.refused = Counter("gemel_refused", "Requests refused before or by the guard", ("reason",), registry=self.registry)
         self.active = Gauge("gemel_requests_active", "Requests being answered", registry=self.registry)
+        self.glass = Counter("gemel_glass_broken", "Emergency accesses opened", registry=self.registry)
         self.background = Gauge("gemel_background_up", "Background services that run", ("service",), registry=self.registry)
         self.restarts = Counter(
             "gemel_background_restarts", "Background services started again after a failure", ("service",), registry=self.registry

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from gemel.core.errors import ConfigurationError
 from gemel.core.protocols import Audit
 from gemel.platform.audit_writer import AuditWriter
 from gemel.platform.crypto import Secret
-from gemel.platform.guard import Guard
+from gemel.platform.guard import Caller, Guard
 from gemel.platform.keys import Master
 from gemel.platform.signing import signing_key
 from gemel.platform.store import Store
@@ -63,6 +63,10 @@ class Services:
         It may run twice: it must have no effect but on the store, so that the audit trail is written to after it, not inside.
         """
         return await asyncio.wrap_future(self.writer.submit(change, wait=False))
+
+    async def log(self, caller: Caller, action: str, *, subject: str = "", detail: Mapping[str, Any] | None = None) -> None:
+        """Write an entry of the audit trail without holding up the event loop: after a change of the store that stands."""
+        await asyncio.to_thread(self.guard.log, caller, action, subject=subject, detail=detail)
 
     @property
     def place(self) -> str | Path:

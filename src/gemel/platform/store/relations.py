@@ -18,9 +18,12 @@ __all__ = [
     "break_glass",
     "end_care",
     "glasses",
+    "is_enrolled",
     "open_glass",
     "put_care",
+    "put_relation",
     "relations_of",
+    "relations_with",
     "review_glass",
     "treated_by",
 ]
@@ -65,27 +68,37 @@ class Glass:
 
 
 def put_care(store: Store, patient: str, relation: Relation, *, recorded: int) -> None:
-    """Keep a relation; a newer one of the same two replaces it.
-
-    Parameters
-    ----------
-    patient : pseudonym.
-    recorded : ns UTC.
+    """Keep a relation to a patient (pseudonym); a newer one of the same two replaces it.
 
     Raises
     ------
     StoreError
         When the patient or the kind is not known.
     """
+    with store._transaction("write"):
+        put_relation(store, store._pid(patient), relation, recorded=recorded)
+
+
+def put_relation(store: Store, subject: str, relation: Relation, *, recorded: int) -> None:
+    """Keep a relation to a patient (random id); a newer one of the same two replaces it.
+
+    Parameters
+    ----------
+    recorded : ns UTC.
+
+    Raises
+    ------
+    StoreError
+        When the kind is not known.
+    """
     if relation.kind not in KINDS or not relation.who:
-        raise StoreError("no such relation", seen=relation.kind, expected=", ".join(KINDS))
+        raise StoreError("a relation is of another kind", seen=relation.kind, expected=", ".join(KINDS))
     with store._transaction("write") as database:
-        pid = store._pid(patient)
-        rev = database.execute("SELECT coalesce(max(rev), 0) + 1 FROM care WHERE pid = ?", (pid,)).fetchone()[0]
+        rev = database.execute("SELECT coalesce(max(rev), 0) + 1 FROM care WHERE pid = ?", (subject,)).fetchone()[0]
         body = json.dumps([relation.who, relation.kind, relation.start, relation.end]).encode()
         database.execute(
             "INSERT INTO care (pid, rev, who, recorded_ns, body) VALUES (?, ?, ?, ?, ?)",
-            (pid, rev, store._sealing.token("care", relation.who), recorded, store._sealing.seal("care", pid, rev, 0, body)),
+            (subject, rev, store._sealing.token("care", relation.who), recorded, store._sealing.seal("care", subject, rev, 0, body)),
         )
 
 
@@ -103,11 +116,15 @@ def _relation(store: Store, pid: str, rev: int, body: bytes) -> Relation:
 
 def relations_of(store: Store, patient: str) -> tuple[Relation, ...]:
     """Return who stands in a relation to a patient (pseudonym): the newest of each."""
+    return relations_with(store, store.subject(patient))
+
+
+def relations_with(store: Store, subject: str) -> tuple[Relation, ...]:
+    """Return who stands in a relation to a patient (random id): the newest of each."""
     with store._transaction("read") as database:
-        pid = store._pid(patient)
-        rows = database.execute("SELECT who, rev, body FROM care WHERE pid = ? ORDER BY rev", (pid,)).fetchall()
+        rows = database.execute("SELECT who, rev, body FROM care WHERE pid = ? ORDER BY rev", (subject,)).fetchall()
         newest = {who: (rev, body) for who, rev, body in rows}
-        return tuple(_relation(store, pid, rev, body) for rev, body in newest.values())
+        return tuple(_relation(store, subject, rev, body) for rev, body in newest.values())
 
 
 def treated_by(store: Store, who: str, *, time: int, kinds: tuple[str, ...] = KINDS) -> frozenset[str]:
@@ -117,6 +134,12 @@ def treated_by(store: Store, who: str, *, time: int, kinds: tuple[str, ...] = KI
         newest = {pid: (rev, body) for pid, rev, body in database.execute(chosen, (store._sealing.token("care", who),)).fetchall()}
         found = {pid: _relation(store, pid, rev, body) for pid, (rev, body) in newest.items()}
     return frozenset(pid for pid, relation in found.items() if relation.kind in kinds and relation.holds(time))
+
+
+def is_enrolled(store: Store, subject: str) -> bool:
+    """Say whether a random id is that of a patient who is there and was not erased."""
+    with store._transaction("read") as database:
+        return database.execute("SELECT 1 FROM patient WHERE pid = ? AND token IS NOT NULL", (subject,)).fetchone() is not None
 
 
 def break_glass(store: Store, subject: str, who: str, reason: str, *, opened: int) -> Glass:
