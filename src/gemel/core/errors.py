@@ -7,7 +7,8 @@
     │   ├── FormatError                 a file or message that cannot be read
     │   ├── UnitError                   a unit that is missing, unknown or cannot be converted
     │   ├── TimeError                   a time that is missing, ambiguous, backwards or in the future
-    │   └── ValueRangeError             a value outside what is possible
+    │   ├── ValueRangeError             a value outside what is possible
+    │   └── GeometryError               a vessel tree, surface or volume that cannot be one
     ├── CodeError (ValueError)          a code that is not well formed or not known
     ├── ManifestError (ValueError)      a twin.toml that does not say what it must
     ├── ModelError (ValueError)         a model that breaks its contract
@@ -44,6 +45,7 @@ __all__ = [
     "EvidenceError",
     "FormatError",
     "GemelError",
+    "GeometryError",
     "InferenceError",
     "LimitError",
     "ManifestError",
@@ -99,6 +101,21 @@ class TimeError(DataError):
 
 class ValueRangeError(DataError):
     """A value lies outside what is physically possible."""
+
+
+class GeometryError(DataError):
+    """A vessel tree, surface or volume cannot be one as it is.
+
+    Parameters
+    ----------
+    reason : a short code, the same for the same cause, such as ``cycle`` or ``not-millimetres``.
+    """
+
+    def __init__(
+        self, what: str, *, seen: object = None, expected: object = None, fix: str | None = None, reason: str = "geometry"
+    ) -> None:
+        self.reason = reason
+        super().__init__(what, seen=seen, expected=expected, fix=fix)
 
 
 class CodeError(GemelError, ValueError):
@@ -180,7 +197,21 @@ class ConflictError(GemelError, RuntimeError):
 
 
 class RemoteError(GemelError, RuntimeError):
-    """Another system did not answer, refused, or answered what cannot be."""
+    """Another system did not answer, refused, or answered what cannot be.
+
+    Parameters
+    ----------
+    status : of its answer, where there was one.
+    """
+
+    def __init__(self, what: str, *, seen: object = None, expected: object = None, fix: str | None = None, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(what, seen=seen, expected=expected, fix=fix)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether asking again would be answered the same: what was sent is refused as it is."""
+        return self.status in (400, 404, 405, 410, 413, 415, 422)
 
 
 class LimitError(GemelError, RuntimeError):

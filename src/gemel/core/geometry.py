@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from gemel.core.errors import DataError
+from gemel.core.errors import DataError, GeometryError
 
 __all__ = ["Geometry", "Surface", "Tree", "Volume"]
 
@@ -83,16 +83,30 @@ class Surface(Geometry):
 
 
 class Tree(Geometry):
-    """A vessel or airway tree. ``points`` (p, 3) metres, ``radius`` (p,) metres, ``parent`` (p,) index of the upstream point, -1 at a root."""
+    """A vessel or airway tree in patient space (left, posterior, superior), one row per point, parents before their children.
+
+    ``points`` (p, 3) metres; ``radius`` (p,) metres, that of the circle of the same area; ``parent`` (p,) index of the upstream point, -1 at a root.
+
+    What may be known besides, ``None`` where it is not: ``radius_sd`` (p,) metres, standard deviation of the radius; ``branch`` (p,) number of the
+    branch, ``labels`` the name of each branch by that number; ``lumen_area`` and ``wall_area`` (p,) m^2, inside the lumen and inside the outer wall.
+    """
 
     points: np.ndarray
     radius: np.ndarray
     parent: np.ndarray
+    radius_sd: np.ndarray | None = None
+    branch: np.ndarray | None = None
+    labels: tuple[str, ...] = ()
+    lumen_area: np.ndarray | None = None
+    wall_area: np.ndarray | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _arrays(cls, data: Any) -> Any:
-        return _frozen(data, {"points": np.float64, "radius": np.float64, "parent": np.int64})
+        known = {"points": np.float64, "radius": np.float64, "parent": np.int64}
+        extra = {"radius_sd": np.float64, "branch": np.int64, "lumen_area": np.float64, "wall_area": np.float64}
+        given = {name: kind for name, kind in extra.items() if isinstance(data, dict) and data.get(name) is not None}
+        return _frozen(data, known | given)
 
     @model_validator(mode="after")
     def _valid(self) -> Tree:
@@ -103,4 +117,36 @@ class Tree(Geometry):
             )
         if (self.parent >= np.arange(n)).any() or (self.parent < -1).any():
             raise DataError("parents of a tree must come before their children (and -1 at a root)")
+        if not np.isfinite(self.points).all() or not (np.isfinite(self.radius) & (self.radius > 0)).all():
+            bad = int(np.flatnonzero(~(np.isfinite(self.points).all(axis=1) & np.isfinite(self.radius) & (self.radius > 0)))[0])
+            raise GeometryError(
+                f"point {bad} of the tree has no place or no positive radius", seen=(self.points[bad].tolist(), float(self.radius[bad])),
+                expected="finite metres, radius > 0", reason="bad-radius",
+            )  # fmt: skip
+        for name in ("radius_sd", "branch", "lumen_area", "wall_area"):
+            column = getattr(self, name)
+            if column is not None and column.shape != (n,):
+                raise DataError(f"{name} of a tree has another length than its points", seen=column.shape, expected=(n,))
+        if self.labels and (self.branch is None or (n and not 0 <= self.branch.min() <= self.branch.max() < len(self.labels))):
+            raise DataError("labels of a tree need a branch number for each point", seen=len(self.labels))
         return self
+
+    @property
+    def step(self) -> np.ndarray:
+        """(p,) metres from the upstream point; 0 at a root."""
+        above = np.where(self.parent < 0, np.arange(len(self.parent)), self.parent)
+        return np.linalg.norm(self.points - self.points[above], axis=1)
+
+    @property
+    def distance(self) -> np.ndarray:
+        """(p,) metres along the vessel from the root."""
+        found = self.step.copy()
+        for i, above in enumerate(self.parent):  # parents come first
+            if above >= 0:
+                found[i] += found[above]
+        return found
+
+    @property
+    def ends(self) -> np.ndarray:
+        """Points that nothing leads away from, in rising order."""
+        return np.setdiff1d(np.arange(len(self.parent)), self.parent)
