@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gemel.core.errors import ConfigurationError
 from gemel.server.sections.devices import Dicom, Sdc
 from gemel.server.sections.hospital import Cds, Hospital, Notifications, Poll, ReturnPath
+from gemel.server.sections.rights import Consents, Imports
 
 __all__ = [
     "AuditTrail", "Auth", "Client", "Http", "Issuer", "Limits", "Logging", "Section", "ServerConfig", "Worker", "is_loopback", "read_config",
@@ -168,6 +169,8 @@ class ServerConfig(Section):
     log: Logging = Logging()
     dicom: Dicom | None = None
     sdc: Sdc | None = None
+    consents: Consents = Consents()
+    imports: Imports = Imports()
     hospital: Hospital | None = None
     return_path: ReturnPath | None = None
     poll: Poll | None = None

@@ -157,7 +157,7 @@ def test_provenance_names_inputs_lineage_and_agents():
     assert found["extension"] == [{"url": "urn:gemel:lineage", "valueString": LINEAGE.id}]
     assert {"role": "source", "what": {"reference": "Observation/x/_history/2"}} in found["entity"]
     assert found["agent"][0]["who"] == {"reference": "Device/3"}
-    told = decision_provenance(proposal(), ["Task/1"], device="Device/3", answer="accepted", time=NOW, who="Practitioner/3")
+    told = decision_provenance(LINEAGE, ["Task/1"], device="Device/3", answer="accepted", time=NOW, who="Practitioner/3")
     assert errors(told) == []
     assert [agent["type"]["coding"][0]["code"] for agent in told["agent"]] == ["verifier", "author"]
 
@@ -189,6 +189,8 @@ def test_answer_has_time_person_reason_and_version():
     assert "Practitioner" not in repr(found)
     noted = read_answer({**TASK, "statusReason": None, "note": [{"text": "Too high."}], "lastModified": "2026-01-31"})
     assert (noted.reason, noted.time) == ("Too high.", to_ns("2026-01-31T08:30:00.5Z"))  # a date says too little
+    unchanged = read_answer(TASK | {"authoredOn": TASK["lastModified"]})
+    assert unchanged.time == to_ns("2026-01-31T08:30:00.5Z")  # whoever answered left our lastModified
     with pytest.raises(FormatError, match="without a time"):
         read_answer({"resourceType": "Task", "status": "accepted"})
     with pytest.raises(FormatError, match="not a Task"):

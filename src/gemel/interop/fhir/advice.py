@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gemel.core import ForecastTable, Proposal, iso, to_ns
+from gemel.core import ForecastTable, Lineage, Proposal, iso, to_ns
 from gemel.core.errors import DataError, FormatError, TimeError
 from gemel.interop.fhir.build import (
     OWN,
@@ -292,16 +292,16 @@ def provenance(proposal: Proposal, targets: Sequence[str], *, device: str, basis
     return {"resourceType": "Provenance", "extension": [{"url": LINEAGE, "valueString": proposal.lineage.id}], **body}
 
 
-def decision_provenance(proposal: Proposal, targets: Sequence[str], *, device: str, answer: str, time: int, who: str) -> Resource:
+def decision_provenance(lineage: Lineage, targets: Sequence[str], *, device: str, answer: str, time: int, who: str) -> Resource:
     """Return who answered: the person as verifier of what the twin had written."""
     person = {"reference": who} if "/" in who else {"display": who or "not named"}
     agents = [
         {"type": concept("verifier", _PARTICIPANT), "who": person},
         {"type": concept("author", _PARTICIPANT), "who": {"reference": device}},
     ]
-    body = provenance_body(targets, proposal.lineage, time, agents=agents)
+    body = provenance_body(targets, lineage, time, agents=agents)
     body["activity"] = {"text": f"a person's decision: {answer}"}
-    return {"resourceType": "Provenance", "extension": [{"url": LINEAGE, "valueString": proposal.lineage.id}], **body}
+    return {"resourceType": "Provenance", "extension": [{"url": LINEAGE, "valueString": lineage.id}], **body}
 
 
 def _listed(found: Any) -> list[Mapping[str, Any]]:
@@ -335,8 +335,11 @@ def _meta(resource: Mapping[str, Any], name: str) -> str:
     return _said(meta.get(name)) if isinstance(meta, Mapping) else ""
 
 
-def _time(resource: Mapping[str, Any], name: str) -> int:
-    for value in (_said(resource.get(name)), _meta(resource, "lastUpdated")):
+def _time(resource: Mapping[str, Any], name: str, *, not_before: str = "") -> int:
+    told, updated = _said(resource.get(name)), _meta(resource, "lastUpdated")
+    if not_before and told == _said(resource.get(not_before)):
+        told = updated or told  # whoever answered left it as we had written it
+    for value in (told, updated):
         with contextlib.suppress(TimeError):  # a date without time or zone says too little
             return to_ns(value)
     raise FormatError(f"a {resource.get('resourceType')} without a time", expected=f"{name} or meta.lastUpdated, with a zone")
@@ -357,7 +360,7 @@ def read_answer(task: Mapping[str, Any]) -> Answer | None:
         return None
     authors = [note.get("authorReference") for note in _listed(task.get("note"))]
     reason = _text(task.get("statusReason")) or "; ".join(_notes(task))[:_LONGEST]
-    return Answer(answer, _time(task, "lastModified"), _who(task.get("owner"), *authors), reason, _meta(task, "versionId"))
+    return Answer(answer, _time(task, "lastModified", not_before="authoredOn"), _who(task.get("owner"), *authors), reason, _meta(task, "versionId"))
 
 
 def read_change(request: Mapping[str, Any]) -> Change:

@@ -195,6 +195,7 @@ class FhirClient:
                 f"{method} was not taken by the FHIR server",
                 seen=", ".join(filter(None, (str(status), issues(answer.content)))),
                 expected=", ".join(map(str, sorted(accepted))),
+                status=status,
             )
         raise RemoteError(f"{method} was not taken by the FHIR server", seen="401, with a new token too", fix="check client and scopes")
 
@@ -308,7 +309,10 @@ class FhirClient:
         for answer in _objects(found.get("entry")):
             response = _object(answer.get("response"))
             if not str(response.get("status", "")).startswith(("200", "201")):
-                raise RemoteError("an entry of a transaction was not taken", seen=str(response.get("status"))[:3], expected="200 or 201")
+                told = str(response.get("status"))[:3]
+                raise RemoteError(
+                    "an entry of a transaction was not taken", seen=told, expected="200 or 201", status=int(told) if told.isdigit() else None
+                )
             named.append(self._named(answer.get("resource"), str(response.get("location") or "")))
         if len(named) != len(entries):
             raise RemoteError("a transaction was answered in part", seen=len(named), expected=len(entries))

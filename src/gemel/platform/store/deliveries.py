@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["OPEN", "Delivery", "State", "deliveries", "find", "save"]
 
-State = Literal["sent", "decided", "scoring", "closed", "expired", "told"]
-"""``sent``: a Task waits; ``decided``: answered, the outcome is awaited; ``scoring``: the outcome is being scored; ``closed``: nothing more to come;
+State = Literal["sending", "sent", "decided", "scoring", "closed", "expired", "told"]
+"""``sending``: on its way, perhaps there; ``sent``: a Task waits; ``decided``: answered, the outcome is awaited; ``scoring``: the outcome is being scored; ``closed``: nothing more to come;
 ``expired``: nobody answered in time; ``told``: an abstention, to which there is no answer."""
-OPEN: tuple[State, ...] = ("sent", "decided", "scoring")
+OPEN: tuple[State, ...] = ("sending", "sent", "decided", "scoring")
 
 
 @dataclass(frozen=True)

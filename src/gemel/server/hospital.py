@@ -1,0 +1,86 @@
+"""The hospital's FHIR server, as the configuration names it: who we are there, and which Patient there is whose pseudonym here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from gemel.core.errors import ConfigurationError, RemoteError
+from gemel.interop.fhir.client import FhirClient
+from gemel.interop.fhir.smart import BackendAuthorisation, discover, signer
+from gemel.platform.access import Subject
+from gemel.platform.guard import Caller
+from gemel.server.config import is_loopback
+from gemel.server.outgoing import HttpTransport, origin
+from gemel.server.sections.hospital import Hospital
+
+__all__ = ["Patients", "connect", "service_caller"]
+
+
+@contextlib.contextmanager
+def connect(hospital: Hospital, *, clock: Callable[[], int]) -> Iterator[FhirClient]:
+    """Open a client of the hospital's server, and close its connections at the end. Blocking: its requests belong into a thread.
+
+    Raises
+    ------
+    ConfigurationError
+        When the key cannot be read, or a server without TLS would be given a token.
+    RemoteError
+        When the server must be asked how to log in, and does not say.
+    """
+    settings = {"seconds": hospital.seconds, "verify": None if hospital.certificates is None else str(hospital.certificates)}
+    with contextlib.ExitStack() as stack:
+        transport = stack.enter_context(contextlib.closing(HttpTransport([hospital.base], **settings)))
+        authorisation = None
+        if hospital.client_id and hospital.key_file is not None:
+            if not hospital.base.startswith("https://") and not is_loopback(urlsplit(hospital.base).hostname or ""):
+                raise ConfigurationError(
+                    "a token would be sent in the clear", seen=origin(hospital.base), expected="https", fix="[hospital] base"
+                )
+            try:
+                key = hospital.key_file.read_bytes()
+            except OSError as error:
+                raise ConfigurationError("the client's key cannot be read", seen=error.strerror, fix="[hospital] key_file") from None
+            token_url = hospital.token_url or discover(hospital.base, transport).token
+            logging_in = stack.enter_context(contextlib.closing(HttpTransport([token_url], **settings)))
+            sign = signer(key.strip(), kid=hospital.key_id, algorithm=hospital.algorithm)
+            authorisation = BackendAuthorisation(token_url, hospital.client_id, sign, hospital.scope, logging_in, clock)
+        yield FhirClient(hospital.base, transport, authorisation=authorisation, paging=hospital.paging)
+
+
+def service_caller(what: str, purpose: str, request: str) -> Caller:
+    """Return the caller that a background service is to the guard."""
+    return Caller(Subject(f"Device/gemel-{what}", "service"), purpose, request)
+
+
+class Patients:
+    """Which Patient there belongs to a pseudonym here; looked up once.
+
+    Parameters
+    ----------
+    system : of the identifier that is our pseudonym there; empty: the pseudonym is the logical id.
+    """
+
+    def __init__(self, client: FhirClient, system: str) -> None:
+        self._client, self._system = client, system
+        self._known: dict[str, str] = {}
+
+    async def find(self, pseudonym: str) -> str | None:
+        """Return the reference of a Patient there; ``None`` when there is none, or not exactly one."""
+        if pseudonym not in self._known:
+            found = await asyncio.to_thread(self._look, pseudonym)
+            if found is None:
+                return None
+            if len(self._known) > 100_000:
+                self._known.clear()
+            self._known[pseudonym] = found
+        return self._known[pseudonym]
+
+    def _look(self, pseudonym: str) -> str | None:
+        query = ("identifier", f"{self._system}|{pseudonym}") if self._system else ("_id", pseudonym)
+        found = {str(one.get("id")) for one in self._client.search("Patient", query)}
+        if len(found) > 1:
+            raise RemoteError("one pseudonym, several Patients", seen=len(found), expected="1", fix="merge them there")
+        return f"Patient/{found.pop()}" if found else None

@@ -1,0 +1,240 @@
+"""The way back: each proposal goes to the hospital's server once, the answer comes back as a decision, and the outcome is awaited and scored.
+
+Every step may be cut short anywhere and is then done again. What is sent is created under identifiers made from the proposal's id, so a second sending finds the first; what
+comes back is written in one transaction with the note that it was. Between the two nothing is lost and nothing is there twice, whoever dies when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from gemel.core.advice import Decision
+from gemel.core.code import Code
+from gemel.core.errors import ConflictError, FormatError, GemelError, RemoteError
+from gemel.core.lineage import Lineage
+from gemel.core.record import Finding
+from gemel.core.time import MINUTE, iso
+from gemel.interop.fhir.advice import Answer, Change, decision_provenance, read_answer, read_change
+from gemel.interop.fhir.client import FhirClient
+from gemel.platform.store import Store
+from gemel.platform.store.deliveries import Delivery, find, save
+from gemel.server.hospital import connect
+from gemel.server.outcomes import Outcomes
+from gemel.server.sections.hospital import ReturnPath as Settings
+from gemel.server.sending import EXPIRED, OURS, Sending, revoked
+from gemel.server.services import Services
+
+__all__ = ["ReturnPath", "run"]
+
+_LOG = logging.getLogger("gemel.server")
+_CHUNK = 50
+DECISION = Code(system="gemel", code="decision", display="What a person decided about a proposal")
+RECORDED = "decision recorded"
+
+
+class ReturnPath:
+    """Carries proposals out and answers in.
+
+    Parameters
+    ----------
+    services : store, guard and clock.
+    client : of the hospital's server; its requests run in threads.
+    server : name under which the store remembers it.
+    codes : output of a twin -> code of its readings, by the twin's id: for outcomes.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        settings: Settings,
+        client: FhirClient,
+        *,
+        server: str,
+        patient_system: str = "",
+        codes: Callable[[str], Mapping[str, Code]] | None = None,
+    ) -> None:
+        self._services, self._settings, self._client, self.server = services, settings, client, server
+        self._sending = Sending(services, settings, client, server=server, patient_system=patient_system)
+        self._honours: bool | None = None
+        self._is_blind = False
+        self._outcomes = Outcomes(services, settings, server, codes)
+
+    async def step(self) -> int:
+        """Do everything that is due; return how many things were done."""
+        done = await self._sending.take_new() + await self._sending.send() + await self.read_answers()
+        return done + await self._outcomes.follow()
+
+    async def read_answers(self) -> int:
+        """Look at every Task that waits, write down what was answered, and let those expire that nobody answered."""
+        waiting = [one for one in await self._sending.open(("sent", "decided", "scoring")) if one.told.get("task")]
+        done = 0
+        for start in range(0, len(waiting), _CHUNK):
+            part = waiting[start : start + _CHUNK]
+            tasks, changes = await asyncio.to_thread(self._look, part)
+            for one in part:
+                task = tasks.get(str(one.told["task"]))
+                try:
+                    done += await self._read(one, task, changes.get(str(one.told.get("request"))))
+                except (FormatError, ConflictError, RemoteError) as error:
+                    _LOG.warning("an answer could not be dealt with", extra={"proposal": one.proposal, "error": type(error).__name__})
+        return done
+
+    def _look(self, part: list[Delivery]) -> tuple[dict[str, Mapping[str, Any]], dict[str, Change]]:
+        ids = ",".join(str(one.told["task"]).partition("/")[2] for one in part)
+        tasks = {f"Task/{one['id']}": one for one in self._client.search("Task", ("_id", ids))}
+        asked = ",".join(str(one.told["request"]) for one in part if one.told.get("request"))
+        own = {str(one.told.get("request")) for one in part}
+        changes: dict[str, Change] = {}
+        for found in self._replacing(asked) if asked else ():
+            try:
+                change = read_change(found)
+            except FormatError:
+                continue  # without a time it cannot stand in a record; it is looked at again
+            ours = any(str(one.get("system")) == "urn:gemel:advice" for one in found.get("identifier") or ())
+            if not ours and found.get("status") not in ("draft", "revoked", "entered-in-error"):
+                changes.update({replaced: change for replaced in change.replaces if replaced in own})
+        return tasks, changes
+
+    def _replacing(self, asked: str) -> list[Mapping[str, Any]]:
+        if self._is_blind:
+            return []
+        try:
+            return list(self._client.search("ServiceRequest", ("replaces", asked)))
+        except RemoteError as error:
+            if not error.is_final:
+                raise
+            self._is_blind = True
+            _LOG.error(
+                "the FHIR server cannot be asked which requests replace ours: changed plans are not seen", extra={"status": error.status}
+            )
+            return []
+
+    async def _read(self, one: Delivery, task: Mapping[str, Any] | None, change: Change | None) -> int:
+        now = self._services.clock()
+        answer = read_answer(task) if task is not None else None
+        if answer is not None and answer.reason in OURS:
+            answer = None  # our own hand
+        if change is not None and (answer is None or answer.answer == "accepted"):
+            told = Decision(
+                proposal=one.proposal,
+                time=change.time,
+                recorded=now,
+                who=change.who,
+                answer="changed",
+                plan=change.plan,
+                reason=change.reason,
+            )
+        elif answer is not None:
+            told = Decision(
+                proposal=one.proposal, time=answer.time, recorded=now, who=answer.who, answer=answer.answer, plan=str(one.told.get("choice") or ""),
+                reason=_late(answer, one),
+            )  # fmt: skip
+        elif one.state == "sent" and now >= one.expires:
+            return await self._sending.withdraw(one, EXPIRED)
+        else:
+            return 0
+        mark = f"{told.answer}|{told.plan}" if told.answer == "changed" else told.answer
+        if one.told.get("answer") != mark:
+            one = await self._decided(one, told, mark)
+            await self._acknowledge(one, told)
+            return 1
+        if not one.told.get("acknowledged"):
+            await self._acknowledge(one, told)
+        return 0
+
+    async def _decided(self, one: Delivery, told: Decision, mark: str) -> Delivery:
+        """Write down the decision: answer, fact of the record and state, all or nothing."""
+        due = None
+        if told.answer != "rejected":
+            due = max(int(one.told.get("until") or 0), told.time) + round(self._settings.outcome_min * MINUTE)
+
+        def change(store: Store) -> Delivery:
+            current = find(store, one.proposal, self.server)
+            if current is None or current.told.get("answer") == mark:
+                return current or one
+            key = store.decide(told)
+            words = f"{told.answer}: {told.plan}" if told.plan else told.answer
+            fact = Finding(code=DECISION, value=words, time=told.time, recorded=told.recorded, source=self.server, id=f"decision/{key}")
+            store.append(one.patient, [fact], recorded=told.recorded)
+            state = "closed" if told.answer == "rejected" else "decided"
+            return save(store, replace(current.now(state, answer=mark, decision=key, acknowledged=False), due=due))
+
+        return await self._services.write(change)
+
+    async def _acknowledge(self, one: Delivery, told: Decision) -> None:
+        """Say there that the decision was recorded; an assessment that a person has accepted is preliminary no more."""
+        await asyncio.to_thread(self._write_back, one, told)
+
+        def change(store: Store) -> None:
+            current = find(store, one.proposal, self.server)
+            if current is not None and not current.told.get("acknowledged"):
+                save(store, current.now(current.state, acknowledged=True))
+
+        await self._services.write(change)
+
+    def _write_back(self, one: Delivery, told: Decision) -> None:
+        if self._honours is None:
+            self._honours = self._client.honours_versions(str(one.told["device"]))
+            if not self._honours:
+                _LOG.error("the FHIR server writes over other versions (If-Match): nothing of it is changed from here")
+        if not self._honours:
+            return
+
+        def note(task: dict[str, Any]) -> dict[str, Any] | None:
+            text = f"{RECORDED}: {told.answer}"
+            return None if task.get("businessStatus", {}).get("text") == text else task | {"businessStatus": {"text": text}}
+
+        def final(risk: dict[str, Any]) -> dict[str, Any] | None:
+            return risk | {"status": "final"} if risk.get("status") == "preliminary" else None
+
+        self._client.change(str(one.told["task"]), note)
+        signed = decision_provenance(
+            Lineage(**one.told["lineage"]), [str(one.told["task"]), *map(str, one.told.get("risks", ()))], device=str(one.told["device"]),
+            answer=told.answer, time=told.time, who=told.who,
+        )  # fmt: skip
+        self._client.create(signed, unless=f"target={one.told['task']}&agent-type=verifier&recorded={iso(told.time)}")
+        if told.answer == "accepted":
+            for risk in one.told.get("risks", ()):
+                self._client.change(str(risk), final)
+        else:
+            self._client.change(str(one.told["request"]), revoked)
+
+
+def _late(answer: Answer, one: Delivery) -> str:
+    late = f"answered after {iso(one.expires)}, when it had expired" if answer.time > one.expires else ""
+    return "; ".join(filter(None, (answer.reason, late)))
+
+
+async def run(services: Services, stop: asyncio.Event) -> None:
+    """Run the way back until ``stop``; what the poll or a notification found makes it look at once."""
+    hospital, settings = services.config.hospital, services.config.return_path
+    if hospital is None or settings is None:
+        return
+    wake: asyncio.Event = services.state.setdefault("return_path.wake", asyncio.Event())
+    with contextlib.ExitStack() as stack:
+        client = await asyncio.to_thread(stack.enter_context, connect(hospital, clock=services.clock))
+        path = ReturnPath(services, settings, client, server=hospital.name, patient_system=hospital.patient_system)
+        while not stop.is_set():
+            wake.clear()
+            try:
+                await path.step()
+            except (RemoteError, ConflictError) as error:
+                _LOG.warning("the return path waits for the FHIR server", extra={"error": error.what})
+            except GemelError as error:
+                _LOG.error("the return path failed", extra={"error": type(error).__name__})
+            await pause(stop, wake, settings.interval_s)
+
+
+async def pause(stop: asyncio.Event, wake: asyncio.Event, seconds: float) -> None:
+    """Wait until it is time, or somebody says that there is something to do, or all ends."""
+    waits = [asyncio.create_task(stop.wait()), asyncio.create_task(wake.wait())]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waits:
+            one.cancel()

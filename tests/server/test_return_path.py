@@ -1,0 +1,260 @@
+"""The way back, against a FHIR server that we did not write."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pytest
+from _loop import NOW, Clock, advise, enrol, opened, readings, settings
+
+import _medplum
+from gemel.core.time import HOUR, MINUTE, iso
+from gemel.platform.store.consents import withdraw_consent
+from gemel.platform.store.deliveries import OPEN, deliveries, find
+
+pytestmark = [pytest.mark.peer, pytest.mark.node]
+
+
+@pytest.fixture(scope="module")
+def medplum():
+    yield from _medplum.serve()
+
+
+@pytest.fixture
+def patient(medplum) -> str:
+    name = f"p-{uuid.uuid4().hex[:12]}"
+    medplum.put({"resourceType": "Patient", "id": name})
+    return name
+
+
+@pytest.fixture
+def loop(medplum, tmp_path, patient):
+    with opened(settings(tmp_path / "s.sqlite", medplum.url)) as made:
+        made.write(lambda store: enrol(store, patient))
+        yield made
+
+
+def step(loop):
+    return asyncio.run(loop.path.step())
+
+
+def there(medplum, kind, patient, **query):
+    return medplum.found(kind, patient=f"Patient/{patient}", **query)
+
+
+def answer(medplum, task, status="accepted", **more):
+    return medplum.put(task | {"status": status, "lastModified": iso(NOW + MINUTE), "owner": {"reference": "Practitioner/3"}} | more)
+
+
+def decisions(loop, patient):
+    return [told for kind, told in loop.look(lambda store: store.answers(patient)) if kind == "decision"]
+
+
+def outcomes(loop, patient):
+    return [told for kind, told in loop.look(lambda store: store.answers(patient)) if kind == "outcome"]
+
+
+def findings(loop, patient, code):
+    return [f for f in loop.look(lambda store: store.record(patient)).findings if f.code.code == code]
+
+
+def test_a_proposal_goes_out_once_with_all_that_belongs_to_it(loop, medplum, patient):
+    key = loop.write(lambda store: advise(store, patient, basis=["Observation/x/_history/2"]))
+    assert step(loop) == 2  # taken, sent
+    assert step(loop) == 0
+    (task,) = there(medplum, "Task", patient)
+    assert (task["status"], task["intent"], task["restriction"]["period"]["end"]) == ("requested", "proposal", iso(NOW + HOUR))
+    assert task["identifier"][0]["value"] == f"{key}/task"
+    assert medplum.get(task["focus"]["reference"])["code"]["text"] == "2 mg"
+    risks = there(medplum, "RiskAssessment", patient)
+    assert sorted(p["probabilityDecimal"] for r in risks for p in r["prediction"]) == [0, 2, 23]
+    assert {r["status"] for r in risks} == {"preliminary"}
+    assert {len(there(medplum, kind, patient)) for kind in ("CarePlan", "ServiceRequest", "Communication")} == {1}
+    (told,) = medplum.found("Provenance", target=f"Task/{task['id']}")
+    assert {"reference": "Observation/x/_history/2"} in [entity["what"] for entity in told["entity"]]
+    assert len(medplum.found("AuditEvent", entity=f"Task/{task['id']}")) == 1
+
+
+def test_acceptance_comes_back_and_the_outcome_is_awaited(loop, medplum, patient):
+    key = loop.write(lambda store: advise(store, patient))
+    step(loop)
+    (task,) = there(medplum, "Task", patient)
+    answer(medplum, task, statusReason={"text": "agreed"})
+    assert step(loop) == 1
+    (told,) = decisions(loop, patient)
+    assert (told.answer, told.who, told.plan, told.reason, told.time) == ("accepted", "Practitioner/3", "2 mg", "agreed", NOW + MINUTE)
+    assert told.recorded >= NOW
+    (fact,) = findings(loop, patient, "decision")
+    assert (fact.value, fact.time, fact.recorded) == ("accepted: 2 mg", NOW + MINUTE, told.recorded)
+    after = medplum.get(f"Task/{task['id']}")
+    assert (after["status"], after["businessStatus"]["text"]) == ("accepted", "decision recorded: accepted")
+    assert {r["status"] for r in there(medplum, "RiskAssessment", patient)} == {"final"}
+    signed = medplum.found("Provenance", **{"target": f"Task/{task['id']}", "agent-type": "verifier"})
+    assert [one["agent"][0]["who"] for one in signed] == [{"reference": "Practitioner/3"}]
+    assert [step(loop), step(loop)] == [0, 0]
+    loop.write(lambda store: store.append(patient, [readings((NOW + HOUR, 12.0), (NOW + 4 * HOUR, 20.0))], recorded=NOW + 4 * HOUR))
+    loop.clock.now = NOW + 4 * HOUR + MINUTE
+    assert step(loop) == 1
+    job = loop.look(lambda store: store.claim("score", "w", now=loop.clock())) or loop.write(
+        lambda store: store.claim("score", "w", now=loop.clock())
+    )
+    assert job.key == f"outcome/{key}"
+    loop.write(lambda store: store.finish(job.id, "w", result="{}"))
+    assert step(loop) == 1
+    (out,) = outcomes(loop, patient)
+    assert out.values == {"signal+60min": 12.0, "signal+240min": 20.0, "inside": 0.5}
+    assert loop.look(lambda store: find(store, key, "hospital")).state == "closed"
+    assert len(findings(loop, patient, "outcome")) == 1
+    assert step(loop) == 0
+
+
+def test_a_missing_outcome_is_recorded_as_missing(loop, medplum, patient):
+    loop.write(lambda store: advise(store, patient))
+    step(loop)
+    answer(medplum, there(medplum, "Task", patient)[0])
+    step(loop)
+    loop.clock.now = NOW + 28 * HOUR - MINUTE
+    assert step(loop) == 0
+    loop.clock.now = NOW + 28 * HOUR + 2 * MINUTE
+    assert step(loop) == 1
+    (out,) = outcomes(loop, patient)
+    assert (out.values, out.note[:8]) == ({}, "missing:")
+
+
+def test_rejection_comes_back_with_its_reason(loop, medplum, patient):
+    key = loop.write(lambda store: advise(store, patient))
+    step(loop)
+    (task,) = there(medplum, "Task", patient)
+    answer(medplum, task, "rejected", statusReason={"coding": [{"display": "kidney disease"}]})
+    step(loop)
+    (told,) = decisions(loop, patient)
+    assert (told.answer, told.reason) == ("rejected", "kidney disease")
+    assert there(medplum, "ServiceRequest", patient)[0]["status"] == "revoked"
+    assert {r["status"] for r in there(medplum, "RiskAssessment", patient)} == {"preliminary"}
+    assert loop.look(lambda store: find(store, key, "hospital")).state == "closed"
+    assert outcomes(loop, patient) == []
+
+
+def test_a_changed_plan_is_read_from_the_request_that_replaces_ours(loop, medplum, patient):
+    loop.write(lambda store: advise(store, patient))
+    step(loop)
+    (task,) = there(medplum, "Task", patient)
+    medplum.post(
+        {
+            "resourceType": "ServiceRequest", "status": "active", "intent": "plan", "subject": {"reference": f"Patient/{patient}"},
+            "authoredOn": iso(NOW + 2 * MINUTE), "code": {"text": "1 mg"}, "replaces": [task["focus"]], "requester": {"reference": "Practitioner/3"},
+            "reasonCode": [{"text": "first dose"}],
+        }
+    )  # fmt: skip
+    answer(medplum, task)
+    step(loop)
+    (told,) = decisions(loop, patient)
+    assert (told.answer, told.plan, told.reason, told.time) == ("changed", "1 mg", "first dose", NOW + 2 * MINUTE)
+    assert [step(loop), len(decisions(loop, patient))] == [0, 1]
+
+
+def test_a_changed_mind_is_a_second_decision(loop, medplum, patient):
+    loop.write(lambda store: advise(store, patient))
+    step(loop)
+    answer(medplum, there(medplum, "Task", patient)[0])
+    step(loop)
+    answer(medplum, there(medplum, "Task", patient)[0], "rejected")
+    step(loop)
+    assert [told.answer for told in decisions(loop, patient)] == ["accepted", "rejected"]
+
+
+def test_what_nobody_answers_expires_and_a_late_answer_says_so(loop, medplum, patient):
+    key = loop.write(lambda store: advise(store, patient))
+    step(loop)
+    loop.clock.now = NOW + HOUR + MINUTE
+    assert step(loop) == 1
+    (task,) = there(medplum, "Task", patient)
+    assert (task["status"], task["statusReason"]["text"]) == ("cancelled", "expired: nobody answered in time")
+    assert there(medplum, "ServiceRequest", patient)[0]["status"] == "revoked"
+    assert loop.look(lambda store: find(store, key, "hospital")).state == "expired"
+    assert decisions(loop, patient) == []
+    assert step(loop) == 0
+
+
+def test_who_accepts_in_the_last_moment_is_not_overwritten(loop, medplum, patient):
+    loop.write(lambda store: advise(store, patient))
+    step(loop)
+    (task,) = there(medplum, "Task", patient)
+    loop.clock.now = NOW + HOUR + MINUTE
+    original = loop.path._client.update
+    raced = []
+
+    def late(resource):
+        if resource["resourceType"] == "Task" and not raced:
+            raced.append(answer(medplum, task, lastModified=iso(NOW + HOUR + MINUTE)))
+        return original(resource)
+
+    loop.path._client.update = late
+    step(loop)
+    assert medplum.get(f"Task/{task['id']}")["status"] == "accepted"
+    step(loop)
+    (told,) = decisions(loop, patient)
+    assert told.answer == "accepted"
+    assert "expired" in told.reason
+
+
+def test_newer_advice_takes_the_place_of_older_and_the_same_is_not_said_twice(loop, medplum, patient):
+    loop.write(lambda store: advise(store, patient))
+    step(loop)
+    loop.write(lambda store: advise(store, patient, issued=NOW + 5 * MINUTE))
+    loop.clock.now = NOW + 5 * MINUTE
+    step(loop)
+    assert len(there(medplum, "Task", patient)) == 1
+    loop.write(lambda store: advise(store, patient, "6 mg", issued=NOW + 10 * MINUTE))
+    loop.clock.now = NOW + 10 * MINUTE
+    step(loop)
+    tasks = {task["identifier"][0]["value"]: task for task in there(medplum, "Task", patient)}
+    assert sorted(task["status"] for task in tasks.values()) == ["cancelled", "requested"]
+    new = next(task for task in tasks.values() if task["status"] == "requested")
+    assert len(medplum.get(new["focus"]["reference"])["replaces"]) == 1
+    assert step(loop) == 0
+    assert decisions(loop, patient) == []
+
+
+def test_an_abstention_is_told_and_asks_for_nothing(loop, medplum, patient):
+    loop.write(lambda store: advise(store, patient, None))
+    step(loop)
+    assert there(medplum, "Task", patient) == []
+    assert there(medplum, "Communication", patient)[0]["topic"]["text"] == "No advice: data too old"
+    assert loop.look(lambda store: deliveries(store, "hospital", OPEN)) == []
+
+
+def test_without_consent_nothing_leaves(loop, medplum, patient):
+    loop.write(lambda store: withdraw_consent(store, patient, "c", recorded=NOW))
+    key = loop.write(lambda store: advise(store, patient))
+    step(loop)
+    assert there(medplum, "Task", patient) == there(medplum, "RiskAssessment", patient) == []
+    assert loop.look(lambda store: find(store, key, "hospital")).told["why"] == "no consent to it"
+
+
+def test_a_patient_who_is_not_there_is_told_of_in_the_log_and_holds_nobody_up(loop, medplum, patient):
+    loop.write(lambda store: enrol(store, "stranger-4711"))
+    lost = loop.write(lambda store: advise(store, "stranger-4711"))
+    loop.write(lambda store: advise(store, patient))
+    step(loop)
+    assert len(there(medplum, "Task", patient)) == 1
+    assert loop.look(lambda store: find(store, lost, "hospital")).told["why"] == "no such patient there"
+
+
+def test_two_return_paths_at_once_send_one(medplum, tmp_path, patient):
+    config = settings(tmp_path / "s.sqlite", medplum.url)
+    other = config.model_copy(update={"audit": config.audit.model_copy(update={"trail": tmp_path / "second.jsonl"})})
+    with opened(config) as first, opened(other, Clock()) as second:
+        first.write(lambda store: enrol(store, patient))
+        for number in range(5):
+            first.write(lambda store, n=number: advise(store, patient, f"{n} mg", issued=NOW + n * MINUTE))
+            first.clock.now = second.clock.now = NOW + number * MINUTE + 1
+
+            async def both():
+                return await asyncio.gather(first.path.step(), second.path.step(), return_exceptions=True)
+
+            asyncio.run(both())
+            asyncio.run(first.path.step())
+        tasks = [task["identifier"][0]["value"] for task in there(medplum, "Task", patient)]
+        assert len(tasks) == len(set(tasks)) == 5
