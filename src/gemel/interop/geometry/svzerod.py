@@ -204,14 +204,15 @@ def tree_of(model: FlowModel) -> FlowTree:
         end = model.boundaries[v.outlet] if v.outlet is not None else None
         here = len(rows)
         rows.append((v.name, above, v.resistance, v.capacitance, v.inertance, v.quadratic, end))
-        junction = meeting.get(number)
+        junction, ahead = meeting.get(number), []
         for k, below in enumerate(junction.outlets if junction is not None else ()):
             start = here
             if junction is not None and junction.values:
                 r, c, i, s = (junction.values.get(name, (0.0,) * (k + 1))[k] for name in _VESSEL_UNITS)
                 start = len(rows)
                 rows.append((f"{junction.name}:{k}", here, r, c, i, s, None))
-            waiting.append((below, start))
+            ahead.append((below, start))
+        waiting += reversed(ahead)
     if len(seen) != len(by_number):
         raise DataError("vessels that no junction leads to", seen=[by_number[n].name for n in sorted(set(by_number) - seen)][:5])
     columns = list(zip(*rows, strict=True))

@@ -1,0 +1,1 @@
+"""Pictures into geometry. Knows ``core`` only; writes no file."""
