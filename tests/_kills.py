@@ -1,6 +1,6 @@
 """Kill a writer at random instants, again and again, and look after each what the store holds: ``python _kills.py PLACE COUNT SEED`` prints JSON.
 
-One process imports everything once and forks writers, so that a kill costs no start. A step of a writer is one transaction: readings, a message, a twin's version and how far
+One process imports everything once and forks writers, so that a kill costs no start. A step of a writer is one transaction: readings, a message, a twin's version, a resource and how far
 its source was read. It says so when the call has returned. After the kill every step that was said is there once, and at most one more.
 """
 
@@ -18,7 +18,9 @@ import numpy as np
 
 from gemel.core import Code, PatientRecord, Series
 from gemel.core.time import MINUTE
+from gemel.interop.fhir.codec import Element
 from gemel.platform.store import Store
+from gemel.platform.store.resources import Change, Resources
 
 START = 1_768_000_000_000_000_000
 CODE = Code.parse("loinc:99504-3")
@@ -39,6 +41,8 @@ def step(store: Store, i: int) -> None:
         store.settle(seq, "done", patients=["p1"])
         store.put("twin", "p1", "toy", b"state %d" % i, recorded=i, meta={"seed": i})
         store.mark("sensor", str(i), recorded=i)
+        tree = Element({"resourceType": "Basic", "code": Element({"text": f"step {i}"}), "subject": Element({"reference": "Patient/p1"})})
+        Resources(store).write([Change("Basic", f"step-{i}", tree)], recorded=i)
 
 
 def write(place: str | Path, first: int, pipe: int) -> None:
@@ -53,7 +57,7 @@ def look(place: str | Path, *, closely: bool) -> tuple[int, list[str]]:
     with Store(place) as store:
         done, counts = int(store.marked("sensor") or -1) + 1, store.counts()
         wrong = list(store.check().problems) if closely else []
-        if (counts["event"], counts["inbox"], counts["twin_version"]) != (2 * done, done, done):
+        if (counts["event"], counts["inbox"], counts["twin_version"], counts["resource"]) != (3 * done, done, done, done):
             wrong.append(f"{done} steps, and {counts}")
         if closely and done and store.record("p1").hash != PatientRecord(id="p1").with_facts(piece(0, done)).hash:
             wrong.append("the record is another")

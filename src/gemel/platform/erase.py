@@ -19,6 +19,8 @@ from gemel.platform.store import Store
 from gemel.platform.store.backup import drop_keys
 from gemel.platform.store.base import Database
 from gemel.platform.store.facts import TABLES as FACTS
+from gemel.platform.store.index_rows import TABLES as INDEXES
+from gemel.platform.store.index_rows import Blinder, param_of
 from gemel.platform.store.merges import family_of
 
 __all__ = ["Erasure", "erase", "log_path", "scrub"]
@@ -40,6 +42,8 @@ _ROWS = (
     "superseded",
     "live",
     "joined",
+    "resource_body",
+    "resource",
 )
 
 
@@ -93,6 +97,7 @@ def erase(store: Store, patient: str, *, recorded: int, key_backups: Iterable[Pa
                 "INSERT INTO erasure (pid, recorded_ns) VALUES (?, ?)", (one, recorded)
             )  # from here on its rows may be deleted
         for one in family:
+            rows += _delete_lists(store, one)
             rows += _delete(database, one)
             store._event("erasure", one, "", recorded)
     store._sealing.forget()
@@ -127,8 +132,26 @@ def _delete_messages(database: Database, seqs: list[int], subjects: list[str]) -
     return deleted
 
 
+def _delete_lists(store: Store, pid: str) -> int:
+    """Delete every Group that ever named a person: all its versions."""
+    database = store._database
+    sealed = database.execute("SELECT name FROM patient WHERE pid = ?", (pid,)).fetchone()[0]
+    refs = database.execute(
+        "SELECT DISTINCT ref FROM resource WHERE kind = 'Group' AND num IN (SELECT num FROM idx_ref WHERE param = ? AND value = ?)",
+        (param_of("Group", "member"), Blinder(store._sealing).ref(f"Patient/{store._name(pid, sealed)}")),
+    ).fetchall()
+    deleted = 0
+    for (ref,) in refs:
+        for table in (*INDEXES, "resource_body"):
+            deleted += database.execute(f"DELETE FROM {table} WHERE num IN (SELECT num FROM resource WHERE ref = ?)", (ref,)).rowcount
+        deleted += database.execute("DELETE FROM resource WHERE ref = ?", (ref,)).rowcount
+    return deleted
+
+
 def _delete(database: Database, pid: str) -> int:
     deleted = 0
+    for table in INDEXES:
+        deleted += database.execute(f"DELETE FROM {table} WHERE num IN (SELECT num FROM resource WHERE pid = ?)", (pid,)).rowcount
     for table in _ROWS:
         deleted += database.execute(f"DELETE FROM {table} WHERE pid = ?", (pid,)).rowcount
     deleted += database.execute("DELETE FROM series_chunk WHERE sid IN (SELECT sid FROM series WHERE pid = ?)", (pid,)).rowcount

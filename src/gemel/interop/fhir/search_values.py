@@ -33,6 +33,7 @@ __all__ = [
     "TokenValue",
     "UriValue",
     "Value",
+    "base_unit",
     "date_range",
     "normalised",
     "parsed_reference",
@@ -292,8 +293,14 @@ def _range(value: Any, _: str | None) -> list[NumberValue]:
 
 
 @lru_cache(maxsize=4096)
-def _base(code: str) -> tuple[float, float, str] | None:
-    """Factor, offset and name of the base units of a UCUM code; None when it is not known."""
+def base_unit(code: str) -> tuple[float, float, str] | None:
+    """Return factor, offset and name of the base units of a UCUM code; None when it is not known.
+
+    Examples
+    --------
+    >>> base_unit("mm")[0]
+    0.001
+    """
     try:
         unit = parse_unit(code)
     except UnitError:
@@ -310,7 +317,7 @@ def _quantity(value: Any, _: str | None) -> list[QuantityValue]:
     if comparator is not None:
         low = -math.inf if comparator in ("<", "<=") else low
         high = math.inf if comparator in (">", ">=") else high
-    base = _base(code) if system == _UCUM and code is not None else None
+    base = base_unit(code) if system == _UCUM and code is not None else None
     if base is None:
         return [QuantityValue(middle, low, high, system, code, unit, None, None)]
     return [QuantityValue(middle, low, high, system, code, unit, middle * base[0] + base[1], base[2])]

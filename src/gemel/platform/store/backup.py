@@ -22,6 +22,7 @@ from gemel.platform.store.base import Database
 from gemel.platform.store.check import StoreCheck
 from gemel.platform.store.durable import whole
 from gemel.platform.store.migrate import HEAD, REVISIONS, SEALED, migrate
+from gemel.platform.store.reindexing import DERIVED, refill
 from gemel.platform.store.sealing import DEPLOYMENT, Sealing
 from gemel.platform.store.store import Store
 
@@ -34,6 +35,7 @@ TABLES: dict[str, str] = {
     "blob": "pid, token",
     "consent": "pid, rev", "care": "pid, rev", "glass": "id", "account": "id",
     "receipt": "token", "joined": "seq", "live": "pid, token", "superseded": "id", "score": "id", "image": "token", "delivery": "proposal, server",
+    "resource": "num", "resource_body": "num",
 }  # fmt: skip
 """What is in a backup, parents first, and the order of its rows."""
 
@@ -151,7 +153,7 @@ def backup(store: Store, folder: Path, keys: Path, *, made: int) -> Backup:
     with store._transaction("read") as database:
         tables: dict[str, Any] = {}
         for table in TABLES:
-            columns = _columns(database, table)
+            columns = [name for name in _columns(database, table) if name not in DERIVED.get(table, ())]
             rows, found = _write(folder / f"{table}.jsonl", _dump(database, table, columns))
             tables[table] = {"columns": columns, "rows": rows, "sha256": found}
         last = database.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]
@@ -289,6 +291,10 @@ def restore(
             for pid, token, _ in _load(folder, "blob"):
                 if pid not in gone:
                     blobs.write_file(blobs.path_of(store._folder(), token), blobs.path_of(folder / "blobs", token).read_bytes())
+            if "resource" in told["tables"]:
+                tokens = {row[1] for row in _load(folder, "patient") if row[0] in gone and row[1] is not None}
+                kept = (row for row in _load(folder, "resource") if row[1] not in gone)
+                refill(database, store._sealing, kept, (row for row in _load(folder, "resource_body") if row[1] not in gone), tokens)
         store._sealing.forget()
         bare = {key: value for key, value in told.items() if key != "token"}
         if store._sealing.token("backup", _canonical(bare)) != told["token"]:
@@ -322,6 +328,8 @@ def _fill(
     patients = {row[0] for row in _load(folder, "patient")}
     lost: set[int] = set()
     for table, found in told["tables"].items():
+        if table in ("resource", "resource_body"):  # what follows from them is made again: refill
+            continue
         columns = found["columns"]
         statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
         rows: list[list[Any]] = []

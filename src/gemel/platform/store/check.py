@@ -11,6 +11,7 @@ from gemel.core.lineage import digest
 from gemel.platform.store import chunks, facts
 from gemel.platform.store.base import Database
 from gemel.platform.store.facts import TABLES as FACTS
+from gemel.platform.store.reindexing import find_index_problems
 from gemel.platform.store.sealing import DEPLOYMENT, Sealing
 from gemel.platform.store.versions import KINDS, content_of
 
@@ -97,6 +98,7 @@ def find_problems(database: Database, sealing: Sealing) -> tuple[str, ...]:
             f"image {key[:12]}",
             lambda p=pid, k=key, b=body: sealing.token("image", json.loads(sealing.open("image", p, k, 0, b))["instance"]) == k,
         )
+    found += find_index_problems(database, sealing)
     for key, subject, told, body in database.execute("SELECT seq, subject, told, body FROM inbox ORDER BY seq").fetchall():
         found += _trouble(
             f"inbox {key}",

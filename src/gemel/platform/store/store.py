@@ -35,6 +35,7 @@ _COUNTED = (
     "job",
     "inbox",
     "blob",
+    "resource",
     "image",
 )
 
@@ -190,11 +191,16 @@ class Store:
         with self._transaction("read") as database:
             return merges.whole_record(database, self._sealing, self._pid(patient), patient, as_of, upto)
 
-    def put(self, kind: str, patient: str, name: str, body: bytes, *, recorded: int, meta: Mapping[str, Any]) -> str:
-        """Append a version of a named blob (``twin``, ``forecast``, ``proposal`` or ``score``); return its id. The newest one put again stays one."""
+    def put(
+        self, kind: str, patient: str, name: str, body: bytes, *, recorded: int, meta: Mapping[str, Any], upto: int | None = None
+    ) -> str:
+        """Append a version of a named blob (``twin``, ``forecast``, ``proposal`` or ``score``); return its id. The newest one put again stays one.
+
+        ``upto`` is the last event that was read for it; left out, the last there is: for who reads and puts in one :meth:`batch`.
+        """
         with self._transaction("write") as database:
             pid = self._pid(patient)
-            upto = database.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]
+            upto = database.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0] if upto is None else upto
             found, new = versions.insert_version(database, self._sealing, kind, pid, name, body, recorded, meta, upto)
             if new:
                 self._event(kind, pid, found, recorded)

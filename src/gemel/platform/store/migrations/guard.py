@@ -29,6 +29,7 @@ def drop_guard() -> None:
         op.execute("DROP FUNCTION IF EXISTS gemel_append_only() CASCADE")
         op.execute("DROP FUNCTION IF EXISTS gemel_erased_only() CASCADE")
         op.execute("DROP FUNCTION IF EXISTS gemel_erased_chunks_only() CASCADE")
+        op.execute("DROP FUNCTION IF EXISTS gemel_erased_resources_only() CASCADE")
 
 
 def guard(name: str, verbs: tuple[str, ...] = ("UPDATE", "DELETE")) -> None:
@@ -45,13 +46,16 @@ def guard(name: str, verbs: tuple[str, ...] = ("UPDATE", "DELETE")) -> None:
 
 _ERASED = {
     "gemel_erased_only": "EXISTS (SELECT 1 FROM erasure WHERE erasure.pid = OLD.pid)",
+    "gemel_erased_resources_only": "EXISTS (SELECT 1 FROM erasure WHERE erasure.pid = OLD.pid)"
+    " OR EXISTS (SELECT 1 FROM resource AS listed WHERE listed.num = OLD.num AND listed.kind = 'Group')",  # a list of people goes with any of them
     "gemel_erased_chunks_only": "EXISTS (SELECT 1 FROM series JOIN erasure ON erasure.pid = series.pid WHERE series.sid = OLD.sid)",
 }
 
 
 def guard_erasable(name: str) -> None:
     """Refuse every change of a table, but for rows of a patient who stands in ``erasure``."""
-    function = "gemel_erased_chunks_only" if name == "series_chunk" else "gemel_erased_only"
+    special = {"series_chunk": "gemel_erased_chunks_only", "resource": "gemel_erased_resources_only", "resource_body": "gemel_erased_resources_only"}
+    function = special.get(name, "gemel_erased_only")
     if not _is_sqlite():
         op.execute(
             f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {_ERASED[function]} THEN"
@@ -61,7 +65,7 @@ def guard_erasable(name: str) -> None:
         title = f"{name}_no_{verb.lower()}"
         if _is_sqlite():
             op.execute(
-                f"CREATE TRIGGER {title} BEFORE {verb} ON {name} WHEN NOT {_ERASED[function]} BEGIN SELECT RAISE(ABORT, 'append only: {name}'); END"
+                f"CREATE TRIGGER {title} BEFORE {verb} ON {name} WHEN NOT ({_ERASED[function]}) BEGIN SELECT RAISE(ABORT, 'append only: {name}'); END"
             )
         else:
             op.execute(f"CREATE TRIGGER {title} BEFORE {verb} ON {name} FOR EACH ROW EXECUTE FUNCTION {function}()")
