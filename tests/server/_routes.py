@@ -66,6 +66,10 @@ ROUTES: list[Route] = [
     Route("POST", "/api/v1/break-glass", "read"),
     Route("GET", "/api/v1/break-glass", "audit"),
     Route("POST", "/api/v1/break-glass/{glass}/review", "audit"),
+    # knocks of the hospital's server: they carry a word of their own, and say nothing
+    Route("POST", "/fhir-notifications"),
+    Route("PUT", "/fhir-notifications/{rest:path}"),
+    Route("POST", "/fhir-notifications/{rest:path}"),
     # who treats whom
     Route("GET", "/api/v1/patients/{patient}/relations", "read", aim=at("/api/v1/patients/{patient}/relations")),
     Route(

@@ -23,6 +23,7 @@ ROUTERS: tuple[str, ...] = (
     "emergency",
     "relations",
     "patients", "series", "twins", "forecasts", "recommendations", "jobs",
+    "notifications",
 )  # fmt: skip
 """Modules of ``gemel.server.routers``, each with ``router(services) -> APIRouter``."""
 

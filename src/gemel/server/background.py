@@ -17,6 +17,7 @@ Service = Callable[[Services, asyncio.Event], Awaitable[None]]
 BACKGROUND: tuple[tuple[str, str], ...] = (
     ("dicom", "dicom:run"),
     ("return_path", "return_path:run"),
+    ("poll", "listeners.poll:run"),
 )  # fmt: skip
 """(section of the configuration, ``module:function`` below ``gemel.server``): ``async def run(services, stop)``, started where the section is there."""
 
