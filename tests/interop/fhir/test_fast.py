@@ -86,6 +86,13 @@ def test_numbers_keep_what_their_digits_leave_open() -> None:
         assert told(quick(READER), raw) == told(the_long_way, raw), text
 
 
+def test_a_byte_between_two_elements_is_looked_at() -> None:
+    body = bodies()[0]
+    for mark in (b',"status"', b',"subject"', b',"effective', b',"issued', b',"value'):
+        raw = body.replace(mark, b"\xff" + mark[1:], 1)
+        assert told(quick(READER), raw) == told(the_long_way, raw) == "FormatError"
+
+
 def test_nothing_is_kept_without_end() -> None:
     reader = ObservationReader(received=NOW)
     body = bodies()[0]

@@ -194,9 +194,8 @@ class ObservationReader:
                 return None
         id = named[0].decode()
         values: list[Pair] = [("_id", _new(TokenValue, (None, id, None))), when[1], *whom.values, *template.fixed]
-        if (end_id + 2 != status or end_issued + 2 != value) and not self._rest(
-            raw[end_id:status], raw[end_issued + 1 : value], template, values
-        ):
+        before, after = raw[end_id:status], raw[end_issued + 1 : value]
+        if (before != b'",' or after != b",") and not self._rest(before, after, template, values):
             return None
         points = [
             _new(Point, (p[0], p[1], p[2], p[3], time, _put(text, slot, values), recorded, p[7], p[8]))
