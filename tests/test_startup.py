@@ -60,7 +60,7 @@ def test_light_commands_load_nothing_heavy(arguments):
 
 @pytest.mark.parametrize(
     "module",
-    ["gemel.server.status", "gemel.interop.wearables", "gemel.web", "gemel.core", "gemel.platform.datasets", "gemel.platform.registry"],
+    ["gemel.server.app", "gemel.server.run", "gemel.interop.wearables", "gemel.web", "gemel.core", "gemel.platform.datasets", "gemel.platform.registry"],
 )
 def test_what_the_api_process_imports_needs_no_numeric_stack(module):
     assert loaded(probe(f"import {module}")) == set()

@@ -45,7 +45,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "quarantine": ("quarantine:quarantine", "What arrived and could not be placed, with its bytes."),
     },
     "Keep": {
-        "serve": ("keep:serve", "Show a status page on this machine: no patient values."),
+        "serve": ("serve:serve", "Serve a store: API, FHIR, listeners and the workers that compute."),
         "db": ("db:db", "Check, migrate, back up, restore and export a store."),
         "keys": ("keys:keys", "Make and exchange the master key that seals stores."),
         "erase": ("erase:erase", "Erase a patient from a store and its key backups, for good."),

@@ -1,4 +1,4 @@
-"""``gemel worker`` and ``gemel serve``: processes that stay."""
+"""``gemel worker``: a process that stays."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 
 from gemel.cli import client
-from gemel.cli.options import FilePath, as_json, common
+from gemel.cli.options import as_json, common
 from gemel.cli.output import echo, note, print_json
 
-__all__ = ["serve", "worker"]
+__all__ = ["worker"]
 
 _START_S = 120.0
 
@@ -127,22 +126,3 @@ def run(idle: float) -> int:
     if code == 3:
         raise click.ClickException("another worker is running: gemel worker stop ends it")
     return code
-
-
-@click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes any that is free.")
-@click.option("--db", type=FilePath, help="A store whose row counts are shown.")
-@common
-def serve(port: int, db: Path | None) -> int:
-    """Show a status page on 127.0.0.1: version, installed twins, store counts. No patient values, no names."""
-    from gemel.cli.options import existing
-    from gemel.server.status import make_server
-
-    with make_server(port, None if db is None else existing(db)) as server:
-        echo(f"http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)")
-        sys.stdout.flush()
-        try:
-            server.serve_forever(poll_interval=0.2)
-        except KeyboardInterrupt:
-            return 130
-    return 0

@@ -35,6 +35,7 @@ ALGORITHMS = {
 """What may be allowed at all -> kind of key, and its curve. No ``none``, and nothing with a shared secret."""
 
 _MOST = 16_384
+_LEAST_MODULUS = 342  # characters of base64url: 2,048 bits
 _MOST_TEXT = 255
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256: FIPS 186-5, SP 800-186 section 3.2.1.3
 _REGISTRY = jws.JWSRegistry(algorithms=list(ALGORITHMS), strict_check_header=False)
@@ -170,6 +171,8 @@ def read_keys(told: Any) -> dict[str, Key]:
         if not isinstance(entry, dict) or entry.get("kty") not in ("EC", "RSA") or entry.get("use", "sig") != "sig":
             continue
         kid = entry.get("kid")
+        if entry["kty"] == "RSA" and len(str(entry.get("n", ""))) < _LEAST_MODULUS:
+            continue
         if not isinstance(kid, str) or not kid or "verify" not in entry.get("key_ops", ["verify"]):
             continue
         try:
@@ -177,8 +180,6 @@ def read_keys(told: Any) -> dict[str, Key]:
                 {name: value for name, value in entry.items() if name not in ("d", "p", "q", "dp", "dq", "qi", "x5u", "x5c")}
             )
         except (JoseError, ValueError, TypeError, KeyError):
-            continue
-        if key.key_type == "RSA" and getattr(key.public_key, "key_size", 0) < 2048:
             continue
         found[kid] = key
     return found

@@ -35,9 +35,9 @@ def start_logging(level: str, file: Path | None = None) -> logging.Handler:
     """Let ``gemel`` and ``uvicorn`` write JSON lines to a file, or to standard error; return the handler, to be taken off again."""
     handler = logging.StreamHandler(sys.stderr) if file is None else logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(JsonLines())
-    for name in ("gemel", "uvicorn.error"):
+    for name, least in (("gemel", level.upper()), ("uvicorn.error", "WARNING"), ("asyncio", "WARNING")):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
-        logger.setLevel(level.upper())
+        logger.setLevel(least)
         logger.propagate = False
     return handler

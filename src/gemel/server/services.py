@@ -26,8 +26,9 @@ from gemel.server.auth import Authenticator
 from gemel.server.auth_tokens import Tokens
 from gemel.server.config import ServerConfig, is_loopback
 from gemel.server.metrics import Metrics
+from gemel.server.telemetry import Tracer
 
-__all__ = ["Services", "open_services", "public_url"]
+__all__ = ["Services", "open_services", "public_url", "trail_of"]
 
 T = TypeVar("T")
 
@@ -54,6 +55,7 @@ class Services:
     metrics: Metrics
     tokens: Tokens
     authenticator: Authenticator
+    tracer: Tracer
     keys: Master | None = None
     state: dict[str, Any] = field(default_factory=dict)
 
@@ -87,7 +89,7 @@ def public_url(config: ServerConfig) -> str:
     return (http.public_url or f"{'https' if http.certificate else 'http'}://{host}:{http.port}").rstrip("/")
 
 
-def _trail(config: ServerConfig) -> Path:
+def trail_of(config: ServerConfig) -> Path:
     if config.audit.trail is not None:
         return config.audit.trail
     place = place_of(config)
@@ -112,9 +114,11 @@ def open_services(config: ServerConfig, *, clock: Callable[[], int] = time.time_
     ConfigurationError
         When a place is missing.
     """
-    place, trail = place_of(config), _trail(config)
+    place, trail = place_of(config), trail_of(config)
     settings = {"keys": keys}
     with contextlib.ExitStack() as stack:
+        tracer = Tracer(config.log.traces)
+        stack.callback(tracer.close)
         writer = stack.enter_context(GroupWriter(place, blobs=config.store.blobs, **settings))
         readers = stack.enter_context(Readers(place, blobs=config.store.blobs, threads=config.store.readers, **settings))
         key = signing_key() if config.audit.sign else None
