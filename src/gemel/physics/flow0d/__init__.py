@@ -1,11 +1,13 @@
 """Lumped flow in trees of vessels: steady and pulsatile, padded to size buckets, differentiable, with a status instead of a wrong number."""
 
 from gemel.physics.flow0d.base import FlowStatus, SteadyFlow
+from gemel.physics.flow0d.boundary import distal_conductance, leak_weights, mean_aortic_pressure, outflow_by_weight, prescribed_pressure
 from gemel.physics.flow0d.friction import static_pressure, taper_resistance, viscosity_of_haematocrit
 from gemel.physics.flow0d.network import BUCKETS, Network, bucket_size, make_network
 from gemel.physics.flow0d.paths import path_incidence, solve_paths
 from gemel.physics.flow0d.steady import solve_steady
 from gemel.physics.flow0d.stenosis import LossCoefficients, expansion_loss, itu_loss, quadratic_loss, young_tsai_loss
+from gemel.physics.flow0d.vessels import Vessels, make_vessels
 
 __all__ = [
     "BUCKETS",
@@ -13,11 +15,18 @@ __all__ = [
     "LossCoefficients",
     "Network",
     "SteadyFlow",
+    "Vessels",
     "bucket_size",
+    "distal_conductance",
     "expansion_loss",
     "itu_loss",
+    "leak_weights",
     "make_network",
+    "make_vessels",
+    "mean_aortic_pressure",
+    "outflow_by_weight",
     "path_incidence",
+    "prescribed_pressure",
     "quadratic_loss",
     "solve_paths",
     "solve_steady",
