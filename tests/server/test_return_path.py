@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+import httpx
 import pytest
+from _crash import scenario
 from _loop import NOW, Clock, advise, enrol, opened, readings, settings
 
 import _medplum
+from gemel.core.errors import RemoteError
 from gemel.core.time import HOUR, MINUTE, iso
 from gemel.platform.store.consents import withdraw_consent
 from gemel.platform.store.deliveries import OPEN, deliveries, find
@@ -242,6 +245,79 @@ def test_a_patient_who_is_not_there_is_told_of_in_the_log_and_holds_nobody_up(lo
     assert loop.look(lambda store: find(store, lost, "hospital")).told["why"] == "no such patient there"
 
 
+def test_a_server_that_writes_over_other_versions_is_not_written_to(loop, medplum, patient):
+    class Careless:
+        """Takes away the condition, as a server that does not know it would."""
+
+        def __init__(self, inner):
+            self.inner = inner
+
+        def request(self, method, url, *, headers, content):
+            return self.inner.request(method, url, headers={k: v for k, v in headers.items() if k != "If-Match"}, content=content)
+
+    client = loop.path._client
+    client._transport = Careless(client._transport)
+    loop.write(lambda store: advise(store, patient))
+    step(loop)
+    loop.clock.now = NOW + HOUR + MINUTE
+    assert step(loop) == 0
+    (task,) = there(medplum, "Task", patient)
+    assert task["status"] == "requested"
+    answer(medplum, task, lastModified=iso(NOW + 2 * HOUR))
+    step(loop)
+    (told,) = decisions(loop, patient)
+    assert "expired" in told.reason
+    assert "businessStatus" not in medplum.get(f"Task/{task['id']}")
+
+
+def test_a_task_that_is_gone_there_is_let_go(loop, medplum, patient):
+    key = loop.write(lambda store: advise(store, patient))
+    step(loop)
+    (task,) = there(medplum, "Task", patient)
+    httpx.delete(f"{medplum.url}/Task/{task['id']}").raise_for_status()
+    assert step(loop) == 0
+    loop.clock.now = NOW + HOUR + MINUTE
+    step(loop)
+    assert loop.look(lambda store: find(store, key, "hospital")).state == "expired"
+
+
+def test_what_the_server_refuses_for_good_is_set_aside_and_the_rest_goes_on(loop, medplum, patient):
+    class Picky:
+        def __init__(self, inner):
+            self.inner = inner
+
+        def request(self, method, url, *, headers, content):
+            if method == "POST" and content and b"3 mg" in content:
+                return type("Answer", (), {"status_code": 422, "headers": {}, "content": b""})()
+            return self.inner.request(method, url, headers=headers, content=content)
+
+    client = loop.path._client
+    client._transport = Picky(client._transport)
+    bad = loop.write(lambda store: advise(store, patient, "3 mg"))
+    step(loop)
+    assert loop.look(lambda store: find(store, bad, "hospital")).told["why"] == "refused by the server: 422"
+    loop.write(lambda store: advise(store, patient, "4 mg", issued=NOW + 1))
+    step(loop)
+    assert [task["description"] for task in there(medplum, "Task", patient)] == ["Two milligrams in an hour."]
+
+
+def test_a_server_that_is_away_is_waited_for(loop, medplum, patient):
+    class Away:
+        def request(self, method, url, *, headers, content):
+            raise RemoteError("no answer")
+
+    client = loop.path._client
+    client._sleep = lambda _: None
+    inner, client._transport = client._transport, Away()
+    key = loop.write(lambda store: advise(store, patient))
+    with pytest.raises(RemoteError):
+        step(loop)
+    assert loop.look(lambda store: find(store, key, "hospital")).state == "sending"
+    client._transport = inner
+    step(loop)
+    assert len(there(medplum, "Task", patient)) == 1
+
+
 def test_two_return_paths_at_once_send_one(medplum, tmp_path, patient):
     config = settings(tmp_path / "s.sqlite", medplum.url)
     other = config.model_copy(update={"audit": config.audit.model_copy(update={"trail": tmp_path / "second.jsonl"})})
@@ -258,3 +334,16 @@ def test_two_return_paths_at_once_send_one(medplum, tmp_path, patient):
             asyncio.run(first.path.step())
         tasks = [task["identifier"][0]["value"] for task in there(medplum, "Task", patient)]
         assert len(tasks) == len(set(tasks)) == 5
+
+
+@pytest.mark.slow
+def test_a_death_between_any_two_steps_loses_nothing_and_doubles_nothing(medplum, tmp_path):
+    """Every seventh point here, from a start that differs by the kind of answer; ``gemel bench platform-loop`` takes them all, and real kills."""
+    with opened(settings(tmp_path / "s.sqlite", medplum.url)) as loop:
+        for start, answered in ((1, "accepted"), (4, "rejected")):
+            points, whole = scenario(loop, medplum, 0, answered=answered)
+            assert whole["Task"] == whole["CarePlan"] == whole["Communication"] == 1
+            assert whole["answers"][0] == ("decision", answered)
+            assert whole["state"] == "closed"
+            for point in range(start, points, 7):
+                assert scenario(loop, medplum, point, answered=answered)[1] == whole, point

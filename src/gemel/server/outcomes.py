@@ -70,7 +70,7 @@ class Outcomes:
     def _ask(self, store: Store, one: Delivery, now: int) -> tuple[str, Mapping[str, float], str] | None:
         """Say where a delivery goes next: ``scoring``, ``closed`` with values and a note, or nowhere yet."""
         until, due = int(one.told.get("until") or 0), one.due or 0
-        if now < until:
+        if now < until or one.told.get("answer") == "rejected":
             return None
         table, values, missing = self._look(store, one)
         if one.state == "scoring":

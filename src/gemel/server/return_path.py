@@ -60,7 +60,6 @@ class ReturnPath:
     ) -> None:
         self._services, self._settings, self._client, self.server = services, settings, client, server
         self._sending = Sending(services, settings, client, server=server, patient_system=patient_system)
-        self._honours: bool | None = None
         self._is_blind = False
         self._outcomes = Outcomes(services, settings, server, codes)
 
@@ -161,8 +160,7 @@ class ReturnPath:
             words = f"{told.answer}: {told.plan}" if told.plan else told.answer
             fact = Finding(code=DECISION, value=words, time=told.time, recorded=told.recorded, source=self.server, id=f"decision/{key}")
             store.append(one.patient, [fact], recorded=told.recorded)
-            state = "closed" if told.answer == "rejected" else "decided"
-            return save(store, replace(current.now(state, answer=mark, decision=key, acknowledged=False), due=due))
+            return save(store, replace(current.now("decided", answer=mark, decision=key, acknowledged=False), due=due))
 
         return await self._services.write(change)
 
@@ -173,16 +171,12 @@ class ReturnPath:
         def change(store: Store) -> None:
             current = find(store, one.proposal, self.server)
             if current is not None and not current.told.get("acknowledged"):
-                save(store, current.now(current.state, acknowledged=True))
+                save(store, current.now("closed" if told.answer == "rejected" else current.state, acknowledged=True))
 
         await self._services.write(change)
 
     def _write_back(self, one: Delivery, told: Decision) -> None:
-        if self._honours is None:
-            self._honours = self._client.honours_versions(str(one.told["device"]))
-            if not self._honours:
-                _LOG.error("the FHIR server writes over other versions (If-Match): nothing of it is changed from here")
-        if not self._honours:
+        if not self._sending.may_change(one):
             return
 
         def note(task: dict[str, Any]) -> dict[str, Any] | None:

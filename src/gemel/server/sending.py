@@ -91,6 +91,7 @@ class Sending:
         self._services, self._settings, self._client, self.server = services, settings, client, server
         self._patients = Patients(client, patient_system)
         self._consumer = f"return/{server}"
+        self._honours: bool | None = None
 
     async def take_new(self) -> int:
         """Note which proposals that came into the store since the last look are to be sent."""
@@ -229,10 +230,20 @@ class Sending:
         """Return what is in one of these states on this server."""
         return await self._services.readers.run(lambda store: deliveries(store, self.server, states))
 
+    def may_change(self, one: Delivery) -> bool:
+        """Say whether the server keeps who writes from writing over others; where it does not, nothing of it is changed from here."""
+        if self._honours is None:
+            self._honours = self._client.honours_versions(str(one.told["device"]))
+            if not self._honours:
+                _LOG.error("the FHIR server writes over other versions (If-Match): nothing of it is changed from here")
+        return self._honours
+
     async def withdraw(self, one: Delivery, why: str) -> int:
         """Take back a Task that nobody has answered; who was faster is read at the next look."""
 
         def cancel() -> bool:
+            if not self.may_change(one):
+                return False
             answered = False
 
             def edit(task: dict[str, Any]) -> dict[str, Any] | None:
@@ -243,9 +254,14 @@ class Sending:
                     return None
                 return task | {"status": "cancelled", "statusReason": {"text": why}, "lastModified": iso(self._services.clock())}
 
-            self._client.change(str(one.told["task"]), edit)
-            if not answered and one.told.get("request"):
-                self._client.change(str(one.told["request"]), revoked)
+            try:
+                self._client.change(str(one.told["task"]), edit)
+                if not answered and one.told.get("request"):
+                    self._client.change(str(one.told["request"]), revoked)
+            except RemoteError as error:
+                if not error.is_final:
+                    raise
+                _LOG.warning("a Task cannot be taken back: it is gone", extra={"proposal": one.proposal, "status": error.status})
             return not answered
 
         if not await asyncio.to_thread(cancel):
