@@ -9,6 +9,7 @@ from _routes import Route
 from _world import NOBODY, NOW, World
 
 from gemel.core.advice import Decision, Outcome
+from gemel.core.time import MINUTE, iso
 from gemel.platform.store import Store
 
 V1 = "/api/v1"
@@ -113,4 +114,66 @@ API: list[Route] = [
     Route("GET", f"{V1}/jobs/{{job}}", "forecast", aim=at("/jobs/{job}")),
     Route("POST", f"{V1}/jobs/{{job}}/cancel", "forecast", aim=at("/jobs/{job}/cancel")),
     Route("POST", f"{V1}/jobs/{{job}}/redrive", "forecast", aim=at("/jobs/{job}/redrive")),
+    Route("GET", f"{V1}/arrays/{{sha256}}", "image", aim=at("/arrays/{array}?patient={patient}")),
+    Route("GET", f"{V1}/events", "stream"),  # a stream: tests/server/test_events.py
+    Route(
+        "POST",
+        f"{V1}/imports",
+        "create",
+        aim=at("/imports?format=file&patient={patient}&name=a.csv", content=b"time,glucose", headers={"Content-Type": "text/csv"}),
+    ),
+    Route("GET", f"{V1}/imports/{{message}}", "create"),
+    Route("GET", f"{V1}/quarantine", "metrics"),
+    Route("GET", f"{V1}/quarantine/{{message}}", "metrics"),
+    Route("POST", f"{V1}/quarantine/{{message}}/redrive", "metrics"),
+    Route("GET", f"{V1}/patients/{{patient}}/consents", "read", aim=at("/patients/{patient}/consents")),
+    Route("GET", f"{V1}/patients/{{patient}}/consents/{{consent}}", "read", aim=at("/patients/{patient}/consents/{consent}")),
+    Route(
+        "PUT",
+        f"{V1}/patients/{{patient}}/consents/{{consent}}",
+        "update",
+        aim=filled(
+            "/patients/{patient}/consents/new",
+            lambda ids, _: {"resourceType": "Consent", "status": "active", "policyRule": {"coding": [{"code": "OPTIN"}]}},
+        ),
+        role="nurse",
+    ),
+    Route(
+        "POST",
+        f"{V1}/patients/{{patient}}/consents/{{consent}}/withdraw",
+        "update",
+        aim=at("/patients/{patient}/consents/{consent}/withdraw"),
+    ),
+    Route("GET", f"{V1}/patients/{{patient}}/export", "export", aim=at("/patients/{patient}/export"), role="patient"),
+    Route(
+        "POST",
+        f"{V1}/patients/{{patient}}/rectifications",
+        "update",
+        aim=filled(
+            "/patients/{patient}/rectifications",
+            lambda ids, _: {
+                "kind": "reading",
+                "code": "loinc:99504-3",
+                "source": "cgm",
+                "time": iso(NOW - 60 * MINUTE),
+                "value": 5.0,
+                "unit": "mg/dL",
+                "reason": "a slip",
+            },
+        ),
+    ),
+    Route(
+        "POST",
+        f"{V1}/patients/{{patient}}/objections",
+        "update",
+        aim=at("/patients/{patient}/objections", json={"purpose": "HMARKT"}),
+        role="proxy",
+    ),
+    Route("POST", f"{V1}/patients/{{patient}}/erasure", "delete"),  # an administrator may erase anybody: tests/server/test_rights.py
+    Route("GET", f"{V1}/processing", "metrics"),
+    Route("GET", f"{V1}/processing/sheet", "metrics"),
+    Route("GET", f"{V1}/patients/{{patient}}/audit", "audit", aim=at("/patients/{patient}/audit"), role="patient"),
+    Route("GET", f"{V1}/audit/verification", "metrics"),
+    Route("GET", f"{V1}/evidence"),
+    Route("GET", f"{V1}/evidence/{{room}}"),
 ]

@@ -39,6 +39,7 @@ __all__ = [
     "AuditLog",
     "AuditRoot",
     "Sealer",
+    "bound",
     "canonical",
     "entries",
     "link",
@@ -146,7 +147,7 @@ def entries(path: Path, *, sealer: Sealer | None = None) -> Iterator[dict[str, A
         if sealer is not None and "sealed" in told:
             with suppress(StoreError):
                 sealed = base64.b64decode(told["sealed"])
-                told |= json.loads(sealer.open(told["subject"], sealed, _bound(told["seq"], told["time"])))
+                told |= json.loads(sealer.open(told["subject"], sealed, bound(told["seq"], told["time"])))
                 del told["sealed"]
         yield told
 
@@ -177,7 +178,8 @@ def read_roots(path: Path) -> tuple[AuditRoot, ...]:
     return tuple(found)
 
 
-def _bound(seq: int, time: int) -> bytes:
+def bound(seq: int, time: int) -> bytes:
+    """Return what a sealed entry is bound to: its place, so that two cannot be exchanged."""
     return b"audit|%d|%d" % (seq, time)
 
 
@@ -312,7 +314,7 @@ class AuditLog:
         place = {"seq": number, "time": int(table["time"])}
         if self._sealer is None:
             return canonical(place | names)
-        sealed = self._sealer.seal(table["patient"], canonical(names), _bound(number, place["time"]))
+        sealed = self._sealer.seal(table["patient"], canonical(names), bound(number, place["time"]))
         return canonical(place | {"subject": table["patient"], "sealed": base64.b64encode(sealed).decode()})
 
     def _append(self, body: bytes, *, sync: bool) -> None:

@@ -45,9 +45,12 @@ PURPOSES: Mapping[str, str] = MappingProxyType(
 """Purposes that are kinds of another: who may do the one for the other may do it for them."""
 
 SCOPES: Mapping[str, frozenset[str] | None] = MappingProxyType(
-    {"patient-privacy": None, "treatment": frozenset({"TREAT"}), "research": frozenset({"HRESCH"}), "adr": frozenset()}
+    {
+        "patient-privacy": None, "treatment": frozenset({"TREAT"}), "research": frozenset({"HRESCH"}), "adr": frozenset(),
+        **{f"objection-{purpose.lower()}": frozenset({purpose}) for purpose in ("TREAT", "HRESCH", "HOPERAT", "HMARKT")},
+    }
 )
-"""Scope -> the purposes that it speaks of; ``None``: all. An advance directive (adr) is not about data."""
+"""Scope -> the purposes that it speaks of; ``None``: all. An advance directive (adr) is not about data; an objection has a scope of its own, so that it wins."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ ROUTERS: tuple[str, ...] = (
     "auth",
     "emergency",
     "relations",
-    "patients", "series", "twins", "forecasts", "recommendations", "jobs",
+    "patients", "series", "arrays", "twins", "forecasts", "recommendations", "jobs", "events", "imports", "quarantine", "consents", "rights", "audit", "evidence",
     "notifications",
 )  # fmt: skip
 """Modules of ``gemel.server.routers``, each with ``router(services) -> APIRouter``."""

@@ -15,7 +15,9 @@ __all__ = ["BACKGROUND", "run_background"]
 Service = Callable[[Services, asyncio.Event], Awaitable[None]]
 
 BACKGROUND: tuple[tuple[str, str], ...] = (
+    ("imports", "importing:run"),
     ("dicom", "dicom:run"),
+    ("sdc", "sdc:run"),
     ("return_path", "return_path:run"),
     ("poll", "listeners.poll:run"),
 )  # fmt: skip

@@ -10,9 +10,11 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gemel.core.errors import ConfigurationError
+from gemel.platform.live.settings import LiveSettings
 from gemel.server.sections.devices import Dicom, Sdc
+from gemel.server.sections.fhir import Fhir
 from gemel.server.sections.hospital import Cds, Hospital, Notifications, Poll, ReturnPath
-from gemel.server.sections.rights import Consents, Imports
+from gemel.server.sections.rights import Consents, Evidence, Imports
 
 __all__ = [
     "AuditTrail", "Auth", "Client", "Http", "Issuer", "Limits", "Logging", "Section", "ServerConfig", "Worker", "is_loopback", "read_config",
@@ -170,12 +172,15 @@ class ServerConfig(Section):
     dicom: Dicom | None = None
     sdc: Sdc | None = None
     consents: Consents = Consents()
+    fhir: Fhir = Fhir()
     imports: Imports = Imports()
+    evidence: Evidence = Evidence()
     hospital: Hospital | None = None
     return_path: ReturnPath | None = None
     poll: Poll | None = None
     notifications: Notifications | None = None
     cds: Cds | None = None
+    live: LiveSettings = LiveSettings.model_validate({})
 
 
 def is_loopback(host: str) -> bool:

@@ -10,8 +10,8 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
-    "Ahead", "Answered", "Assimilated", "Audited", "Calibrated", "Compared", "ConsentTold", "DecisionTold", "Entry", "ErasureAsked", "EvidenceTold", "ExposureTold",
-    "FindingTold", "Imported", "JobTold", "Kept", "Objected", "OutcomeTold", "Page", "PatientTold", "ProblemTold", "ProposalTold", "Rectified", "Resulted",
+    "Ahead", "Answered", "Assimilated", "Audited", "Calibrated", "Compared", "ConsentTold", "DecisionTold", "Entry", "ErasedTold", "ErasureAsked", "EvidenceTold", "ExposureTold",
+    "FindingTold", "Imported", "JobTold", "Kept", "Objected", "OutcomeTold", "Page", "PatientTold", "ProblemTold", "ProposalTold", "Rectified", "RegisterTold", "Resulted",
     "Scored", "Searched", "SeriesTold", "Trail", "TwinTold", "VersionTold", "Withdrawn",
 ]  # fmt: skip
 
@@ -354,6 +354,24 @@ class ErasureAsked(_Asked):
 
     reason: str = Field(min_length=10, max_length=10_000)
     pseudonym: str = Field(min_length=1, max_length=500, description="said again, so that nobody is erased by mistake")
+
+
+class ErasedTold(_Told):
+    """What was erased. What remains is the random id."""
+
+    id: str = Id
+    rows: int
+    messages: int
+    unreached: list[str] = Field(description="key backups that could not be reached: the key is still in them")
+    scrubbed: bool = Field(description="whether what was deleted is overwritten already; if not: gemel erase STORE")
+
+
+class RegisterTold(_Told):
+    """The register of processing."""
+
+    activities: list[dict[str, Any]]
+    answers: dict[str, str]
+    unanswered: list[str]
 
 
 class Audited(_Told):

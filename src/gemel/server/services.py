@@ -90,6 +90,7 @@ def public_url(config: ServerConfig) -> str:
 
 
 def trail_of(config: ServerConfig) -> Path:
+    """Return where the audit trail is: as configured, or beside an embedded store."""
     if config.audit.trail is not None:
         return config.audit.trail
     place = place_of(config)

@@ -18,7 +18,7 @@ from gemel.platform.store import facts
 from gemel.platform.store.store import Store
 from gemel.platform.store.versions import KINDS
 
-__all__ = ["FORMATS", "export"]
+__all__ = ["FORMATS", "export", "lines"]
 
 FORMATS = ("ndjson", "csv", "parquet")
 _SERIES = ("patient", "code", "unit", "source", "time", "value", "recorded", "status", "censored")
@@ -45,7 +45,8 @@ def _single(record: PatientRecord) -> Iterator[tuple[Any, ...]]:
         )  # fmt: skip
 
 
-def _lines(store: Store, record: PatientRecord) -> Iterator[dict[str, Any]]:
+def lines(store: Store, record: PatientRecord) -> Iterator[dict[str, Any]]:
+    """Yield everything of one patient as plain values: what :func:`export` writes as JSON lines."""
     yield {"patient": record.id, "kind": "demographics", **record.demographics.model_dump(mode="json")}
     for row in _readings(record):
         yield {"kind": "reading", **dict(zip(_SERIES, row, strict=True))}
@@ -82,7 +83,7 @@ def export(store: Store, folder: Path, format: str = "ndjson", *, patients: Iter
     if format == "ndjson":
         return {
             f"patient-{i:06d}.ndjson": _put(
-                folder / f"patient-{i:06d}.ndjson", lambda sink, n=name: _dump(sink, _lines(store, store.record(n)))
+                folder / f"patient-{i:06d}.ndjson", lambda sink, n=name: _dump(sink, lines(store, store.record(n)))
             )
             for i, name in enumerate(names, 1)
         }

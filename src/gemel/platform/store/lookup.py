@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gemel.core.advice import Decision, Outcome
@@ -14,7 +14,7 @@ from gemel.platform.store.store import Store
 from gemel.platform.store.versions import KINDS, Version, content_of, table_of
 
 __all__ = [
-    "Answer", "Change", "Person", "changes", "decision_of", "decisions", "demographics", "fact_counts", "is_there", "last_event", "last_facts", "named", "newest", "newest_id", "outcomes", "owner", "people", "person", "persons", "pseudonym",
+    "Answer", "Change", "Person", "changes", "decision_of", "decisions", "demographics", "fact_counts", "is_there", "job_id", "last_event", "last_facts", "named", "newest", "newest_id", "outcomes", "owner", "people", "person", "persons", "pseudonym", "received",
     "version", "version_body", "version_list",
 ]  # fmt: skip
 
@@ -299,3 +299,21 @@ def outcomes(store: Store, subject: str, decision: str | None = None) -> list[An
             told, note = json.loads(store._sealing.open("outcome", pid, key, 0, body))
             found.append(Answer(key, pid, Outcome(decision=of, time=time, recorded=recorded, values=told, note=note)))
         return found
+
+
+def job_id(store: Store, kind: str, key: str) -> str:
+    """Return the id that a piece of work has, or would have."""
+    with store._transaction("read"):
+        return store._sealing.token("job", json.dumps([kind, key]))[:24]
+
+
+def received(store: Store, subject: str) -> Iterator[tuple[str, bytes]]:
+    """Yield type and bytes of every version of every FHIR resource that was stored of a patient (random id), deletions left out."""
+    from gemel.platform.store.resources import Resources  # it imports this room's store
+
+    resources = Resources(store)
+    with store._transaction("read") as database:
+        nums = [row[0] for row in database.execute("SELECT num FROM resource WHERE pid = ? ORDER BY num", (subject,)).fetchall()]
+        for start in range(0, len(nums), 500):
+            rows = [row for row in resources.rows(nums[start : start + 500]) if not row.deleted]
+            yield from zip((row.kind for row in rows), resources.bodies(rows), strict=True)
