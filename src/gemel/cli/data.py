@@ -39,7 +39,7 @@ __all__ = ["data", "import_"]
     "--site",
     "site_file",
     type=FilePath,
-    help="For fhir: what the sender leaves out, a TOML file with name, zone, prefix, known_when_true, [codes] and [units].",
+    help="For fhir: what the sender leaves out, a TOML file with name, zone, prefix, version, known_when_true, [codes] and [units].",
 )
 @click.option("--verbose", is_flag=True, help="For fhir with --db: a line for each resource: mapped, kept or refused, and why.")
 @as_json

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_site", "store_export"]
 
-_SITE = ("name", "zone", "prefix", "known_when_true", "codes", "units")
+_SITE = ("name", "zone", "prefix", "version", "known_when_true", "codes", "units")
 
 
 def read_site(path: Path | None, tz: str | None) -> Site:

@@ -120,6 +120,9 @@ class FhirImport:
                 reason = "; ".join(dict.fromkeys(f"{one.what}{f' ({one.fix})' if one.fix else ''}" for one in mapped.refused))
                 aside.append(_Aside(place, bodies.get(place) or encode(resource), reason, mapped.patient))
 
+        for one in collector.mixed:
+            aside.append(_Aside(one.place, bodies.get(one.place, piece.body), f"{one.what} ({one.fix})", None))
+            lines.append(Line(one.place, "", "refused", f"{one.reason}: {one.what}"))
         found = collector.finish(each)
         with self._store.batch():
             number, is_new = self._store.receive(self._source, piece.body, received=self._received, name=piece.name)

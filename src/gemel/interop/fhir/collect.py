@@ -12,11 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from gemel.core.errors import FormatError
 from gemel.core.record import Demographics, Fact, PatientRecord
 from gemel.interop.fhir.codec import encode
 from gemel.interop.fhir.mapping import Mapped, Merge, Point, Site, map_resource
 from gemel.interop.fhir.mapping.base import Resolve, series_of
 from gemel.interop.fhir.mapping.values import items, text_of
+from gemel.interop.fhir.r5 import to_r4, version_of_all
 from gemel.interop.report import MessageReport, Refusal, Tally
 
 __all__ = ["Collected", "Collector", "Entry", "Follow", "collect", "entries"]
@@ -127,18 +129,38 @@ class Collector:
     follow: bool = True
     _entries: list[Entry] = field(default_factory=list)
     _here: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    _mixed: list[Refusal] = field(default_factory=list)
+    _left: set[str] = field(default_factory=set)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
         """Every resource that was taken in."""
         return tuple(self._entries)
 
+    @property
+    def mixed(self) -> tuple[Refusal, ...]:
+        """Documents that were refused whole, because they mix versions of FHIR."""
+        return tuple(self._mixed)
+
     def add(self, place: str, tree: Any) -> None:
         """Take in a resource or a Bundle; nothing is read before :meth:`finish`, for what it refers to may follow."""
-        for entry in entries(place, tree):
-            self._entries.append(entry)
-            for name in names_of(entry.resource, entry.url):
-                self._here.setdefault(name, entry.resource)
+        found = list(entries(place, tree))
+        version = self.site.version
+        if version == "auto":
+            try:
+                version = version_of_all(entry.resource for entry in found) or "R4"
+            except FormatError as error:
+                self._mixed.append(Refusal(reason="versions-mixed", place=place, what=error.what, fix=error.fix or "", items=len(found)))
+                return
+        for entry in found:
+            read = entry
+            if version == "R5":
+                resource, left = to_r4(entry.resource)
+                read = entry._replace(resource=resource)
+                self._left.update(f"{resource.get('resourceType')}.{name}" for name in left)
+            self._entries.append(read)
+            for name in names_of(read.resource, read.url):
+                self._here.setdefault(name, read.resource)
 
     def resolve(self, reference: str) -> Mapping[str, Any] | None:
         """Return what a reference leads to: in the source, by its full address or its type and id, else outside."""
@@ -163,6 +185,11 @@ class Collector:
         for number in order:
             place, resource, _ = self._entries[number]
             self._one(place, resource, known, taken, gathered, tally, each)
+        for one in self._mixed:
+            tally.read += one.items
+            tally.refused.append(one)
+        if self._left:
+            tally.warnings.append(f"read from R5, without what R4 has no place for: {', '.join(sorted(self._left))}")
         if self.follow:
             tally.warnings += self._nowhere()
         return gathered.collected(tally.report())

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gemel.core.code import SYSTEMS, Code
+from gemel.core.errors import FormatError
 from gemel.core.record import Demographics, Document, Exposure, Fact, Finding
 from gemel.core.series import ENTERED_IN_ERROR, Series
 from gemel.core.time import zone
@@ -33,6 +34,7 @@ class Site:
     codes : the site's own code -> ours: ``"http://lab.example|GLU"`` -> ``"loinc:2345-7"``.
     units : the site's own spelling of a unit -> UCUM.
     prefix : put before the logical id of a patient, where two servers may use the same ids for two people; empty for one server.
+    version : ``R4`` or ``R5``; ``auto``: by the elements of each document, R4 where they could be either.
     known_when_true : a fact of which nobody says when it became known is taken as known when it was true, not when it arrived here. For replaying an old export only.
 
     Examples
@@ -46,17 +48,20 @@ class Site:
     codes: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
+    version: str = "auto"
     known_when_true: bool = False
 
     def __post_init__(self) -> None:
         zone(self.zone)
+        if self.version not in ("auto", "R4", "R5"):
+            raise FormatError("a version of FHIR that is not read", seen=self.version, expected="auto, R4 or R5", fix="correct the site")
         for code in self.codes.values():
             Code.parse(code)
         for unit in self.units.values():
             parse_unit(unit)
 
     def __hash__(self) -> int:
-        return hash((self.name, self.zone, self.prefix, self.known_when_true, len(self.codes), len(self.units)))
+        return hash((self.name, self.zone, self.prefix, self.version, self.known_when_true, len(self.codes), len(self.units)))
 
 
 class Point(NamedTuple):

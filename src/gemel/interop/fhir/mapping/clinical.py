@@ -142,7 +142,7 @@ def map_encounter(task: Task) -> None:
     resource = task.resource
     task.patient(resource.get("subject"))
     said = text_of(resource.get("status"))
-    if said in ("planned", "cancelled", "discontinued"):
+    if said in ("planned", "cancelled"):
         task.keep(f"{said}: it did not take place")
         return
     task.out.read += 1
