@@ -22,7 +22,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 def config(tmp_path) -> ServerConfig:
-    limits = {"body_mib": 0.25, "json_depth": 20, "per_token": 20, "per_address": 1000, "burst": 40, "ratio": 50}
+    limits = {"body_mib": 0.25, "json_depth": 20, "per_token": 0.5, "per_address": 1000, "burst": 40, "ratio": 50}
     told = {
         "store": {"place": str(tmp_path / "s.sqlite"), "readers": 1},
         "audit": {"sign": False},
