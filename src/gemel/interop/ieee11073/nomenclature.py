@@ -1,6 +1,7 @@
-"""Codes of personal health devices (IEEE 11073-10101, used by -10417 glucose meters and -10425 CGM) and what they are called here.
+"""Codes of devices (IEEE 11073-10101, used by -10417 glucose meters, -10425 CGM and bedside monitors) and what they are called here.
 
-Identifiers only. A code is partition x 65536 + term. Concentrations stand in partition 2 (several public implementations agree); context of a measurement
+Vital signs are codes of a bedside monitor as well. Each number and reference identifier of them, and of their units, was found alike in several public implementations and in device
+descriptions; the LOINC codes are those of the FHIR vital signs profile. Identifiers only. A code is partition x 65536 + term. Concentrations stand in partition 2 (several public implementations agree); context of a measurement
 and the terms of -10425 in partition 128 (one public implementation, and for the device status the HL7 personal health device guide: 128:29452). What is
 mapped to our codes is what several sources agree on; a code outside the table is kept as it is and not mapped: a wrong code is a danger, a missing one is
 an inconvenience.
@@ -35,6 +36,16 @@ class Term:
 
 
 _TERMS = (
+    Term(_SCADA, 16770, "MDC_ECG_HEART_RATE", (("/min", "loinc:8867-4"),)),
+    Term(_SCADA, 18949, "MDC_PRESS_BLD_NONINV_SYS", (("mm[Hg]", "loinc:8480-6"),)),
+    Term(_SCADA, 18950, "MDC_PRESS_BLD_NONINV_DIA", (("mm[Hg]", "loinc:8462-4"),)),
+    Term(_SCADA, 18951, "MDC_PRESS_BLD_NONINV_MEAN", (("mm[Hg]", "loinc:8478-0"),)),
+    Term(_SCADA, 19272, "MDC_TEMP"),
+    Term(_SCADA, 19292, "MDC_TEMP_BODY", (("Cel", "loinc:8310-5"),)),
+    Term(_SCADA, 19384, "MDC_PULS_OXIM_SAT_O2", (("%", "loinc:59408-5"),)),
+    Term(_SCADA, 20490, "MDC_RESP_RATE", (("/min", "loinc:9279-1"),)),
+    Term(_SCADA, 57664, "MDC_MASS_BODY_ACTUAL", (("kg", "loinc:29463-7"),)),
+    Term(_SCADA, 57668, "MDC_LEN_BODY_ACTUAL", (("cm", "loinc:8302-2"),)),
     Term(_SCADA, 29112, "MDC_CONC_GLU_CAPILLARY_WHOLEBLOOD", (("mg/dL", "loinc:41653-7"), ("mmol/L", "loinc:14743-9"))),
     Term(_SCADA, 29116, "MDC_CONC_GLU_CAPILLARY_PLASMA"),
     Term(_SCADA, 29120, "MDC_CONC_GLU_VENOUS_WHOLEBLOOD"),
@@ -61,14 +72,27 @@ _TERMS = (
     Term(_DISEASE, 29452, "MDC_CGM_DEV_STAT"),
 )
 TERMS: dict[int, Term] = {term.code: term for term in _TERMS}
-"""By 32-bit code. Control solution is no measurement of a person and is never mapped; plasma is not the whole blood of a meter's LOINC code."""
+"""By 32-bit code. Control solution is no measurement of a person and is never mapped; plasma is not the whole blood of a meter's LOINC code.
+A temperature of no named site (MDC_TEMP) is not mapped either: monitors send it for a probe that lies on the bed."""
 
 UNITS: dict[int, str] = {
     _DIMENSIONS * _PARTITION + 2130: "mg/dL",
     _DIMENSIONS * _PARTITION + 4722: "mmol/L",
     _DIMENSIONS * _PARTITION + 544: "%",
+    _DIMENSIONS * _PARTITION + 512: "1",
+    _DIMENSIONS * _PARTITION + 1297: "cm",
+    _DIMENSIONS * _PARTITION + 1600: "L",
+    _DIMENSIONS * _PARTITION + 1731: "kg",
+    _DIMENSIONS * _PARTITION + 2368: "a",
+    _DIMENSIONS * _PARTITION + 2720: "/min",
+    _DIMENSIONS * _PARTITION + 2784: "/min",
+    _DIMENSIONS * _PARTITION + 3072: "L/min",
+    _DIMENSIONS * _PARTITION + 3843: "kPa",
+    _DIMENSIONS * _PARTITION + 3872: "mm[Hg]",
+    _DIMENSIONS * _PARTITION + 3954: "mbar",
+    _DIMENSIONS * _PARTITION + 6048: "Cel",
 }
-"""MDC unit code -> UCUM."""
+"""MDC unit code -> UCUM. Beats and breaths are both counts for each minute here; what is counted stands in the code."""
 
 
 def find_term(code: int) -> Term | None:
