@@ -136,7 +136,7 @@ def test_a_clock_that_is_ahead_or_set_back_is_flagged_and_the_message_kept(tmp_p
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(main())
-    assert [r.getMessage().split(" is ")[1] for r in caplog.records] == ["ahead by 180 s (message 1)", "back by 360 s (message 3)"]
+    assert [(r.what, r.seconds, r.count) for r in caplog.records] == [("ahead", 180.0, 1), ("back", 360.0, 3)]
     with Store(tmp_path / "a.sqlite") as store:
         assert store.counts()["inbox"] == 4
 

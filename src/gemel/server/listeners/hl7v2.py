@@ -64,7 +64,8 @@ def committer(
         if taken.is_new:
             for flag in watched.look(f"{source}|{'|'.join(arrival.name[:2])}", sent=taken.sent, received=arrival.received):
                 _LOG.warning(
-                    "clock of a sender of listener %s is %s by %.0f s (message %d)", source, flag.kind, flag.by / 1e9, taken.message
+                    "clock of a sender is wrong",
+                    extra={"source": source, "what": flag.kind, "seconds": flag.by / 1e9, "count": taken.message},
                 )
         if told is not None:
             told(taken, arrival)
