@@ -9,9 +9,11 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import Header, Path, Query, Request
+from pydantic import ValidationError
 from starlette.responses import Response
 
-from gemel.core.errors import TimeError
+from gemel.core.code import Code
+from gemel.core.errors import CodeError, TimeError
 from gemel.core.manifest import manifest_of
 from gemel.core.time import iso, to_ns
 from gemel.platform.access import Resource
@@ -25,7 +27,7 @@ from gemel.server.services import Services
 
 __all__ = [
     "PREFIX", "Cursor", "Found", "Key", "Limit", "PatientId", "PatientQuery", "Problems", "TwinId", "asked", "await_change", "encoded", "enqueue", "job_told",
-    "known", "moment", "patient_resource", "room_model", "rows_told", "told", "twin_parts", "version_told", "work_key",
+    "known", "moment", "patient_resource", "patient_there", "read_codes", "room_model", "rows_told", "told", "twin_parts", "version_told", "work_key",
 ]  # fmt: skip
 
 PREFIX = "/api/v1"
@@ -205,6 +207,26 @@ def enqueue(store: Store, kind: str, subject: str, key: str, body: Mapping[str, 
         encoded(job_told(status)),
         {"Location": place, **({} if status.has_ended else {"Retry-After": "1"})},
     )
+
+
+def patient_there(store: Store, subject: str) -> Resource:
+    """Return what is asked about before it is said that a patient is here: known since they were enrolled."""
+    known = lookup.enrolled(store, subject)
+    return Resource(Datum(subject, f"Patient/{subject}", "Patient", time=known))
+
+
+def read_codes(codes: list[str] | None) -> frozenset[Code] | None:
+    """Read the codes of a request; ``None`` where none are given.
+
+    Raises
+    ------
+    CodeError
+        When one is not ``SYSTEM:CODE``.
+    """
+    try:
+        return frozenset(Code.parse(code) for code in codes) if codes else None
+    except ValidationError as error:
+        raise CodeError("not a code", expected="SYSTEM:CODE, such as loinc:99504-3") from error
 
 
 def patient_resource(subject: str, kind: str = "Patient", ref: str = "", *, model: str = "") -> Resource:

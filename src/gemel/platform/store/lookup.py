@@ -14,7 +14,7 @@ from gemel.platform.store.store import Store
 from gemel.platform.store.versions import KINDS, Version, content_of, table_of
 
 __all__ = [
-    "Answer", "Change", "Person", "changes", "decision_of", "decisions", "demographics", "fact_counts", "is_there", "job_id", "last_event", "last_facts", "named", "newest", "newest_id", "outcomes", "owner", "people", "person", "persons", "pseudonym", "received",
+    "Answer", "Change", "Person", "changes", "decision_of", "decisions", "demographics", "enrolled", "fact_counts", "is_there", "job_id", "last_event", "last_facts", "named", "newest", "newest_id", "outcomes", "owner", "people", "person", "persons", "pseudonym", "received",
     "version", "version_body", "version_list",
 ]  # fmt: skip
 
@@ -84,6 +84,13 @@ def persons(store: Store) -> int:
     """Return the number of the patient enrolled last."""
     with store._transaction("read") as database:
         return database.execute("SELECT coalesce(max(number), 0) FROM patient").fetchone()[0]
+
+
+def enrolled(store: Store, subject: str) -> int | None:
+    """Return when a patient was enrolled, ns UTC; ``None`` when nobody has the random id (any more)."""
+    with store._transaction("read") as database:
+        row = database.execute("SELECT recorded_ns FROM patient WHERE pid = ? AND token IS NOT NULL", (subject,)).fetchone()
+        return None if row is None else row[0]
 
 
 def is_there(store: Store, subject: str) -> bool:

@@ -13,7 +13,7 @@ from gemel.platform.access import Resource
 from gemel.platform.consent import Datum
 from gemel.platform.guard import Caller
 from gemel.platform.store import JobStatus, Store
-from gemel.server.asking import PREFIX, Cursor, Found, Limit, Problems, job_told, patient_resource, room_model, told
+from gemel.server.asking import PREFIX, Cursor, Found, Limit, Problems, job_told, patient_resource, patient_there, room_model, told
 from gemel.server.auth import caller
 from gemel.server.paging import read_cursor, write_cursor
 from gemel.server.resources import JobTold, Page
@@ -78,7 +78,7 @@ def router(services: Services) -> APIRouter:
                 after = (found[-1].created, found[-1].id) if found else after
                 shown += [job for job in found if may_see(services, store, who, job)]
             if patient is not None and not shown:
-                guard.require(store, who, "read", patient_resource(patient))
+                guard.require(store, who, "read", patient_there(store, patient))
             is_more = len(shown) > limit or more
             shown = shown[:limit]
             for subject in dict.fromkeys(job.subject for job in shown if job.subject):

@@ -11,7 +11,7 @@ from gemel.core.errors import AccessDenied
 from gemel.core.time import iso
 from gemel.platform.guard import Caller
 from gemel.platform.store import Store, lookup
-from gemel.server.asking import PREFIX, Cursor, Limit, PatientId, Problems, known, patient_resource, told
+from gemel.server.asking import PREFIX, Cursor, Limit, PatientId, Problems, known, patient_there, told
 from gemel.server.auth import caller
 from gemel.server.etags import etag
 from gemel.server.paging import read_cursor, write_cursor
@@ -59,7 +59,7 @@ def router(services: Services) -> APIRouter:
         """Show a patient: pseudonym, sex and zone, and how many facts there are."""
 
         def look(store: Store) -> tuple[str, dict[str, Any]]:
-            guard.require(store, who, "read", patient_resource(patient))
+            guard.require(store, who, "read", patient_there(store, patient))
             found = lookup.person(store, patient)
             record = lookup.demographics(store, patient)
             counted = lookup.fact_counts(store, patient)

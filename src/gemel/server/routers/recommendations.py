@@ -27,7 +27,7 @@ from gemel.server.asking import (
     encoded,
     known,
     moment,
-    patient_resource,
+    patient_there,
     told,
     version_told,
 )
@@ -74,7 +74,7 @@ def router(services: Services) -> APIRouter:
         guard.check(who, "forecast", KIND)
         shown = allowed(store, who, lookup.version_list(store, "proposal", patient))
         if not shown:
-            guard.require(store, who, "read", patient_resource(patient))
+            guard.require(store, who, "read", patient_there(store, patient))
         else:
             guard.log(who, "forecast", subject=patient, detail={"resource": f"{what}?patient={patient}", "n": len(shown)})
         return shown

@@ -16,7 +16,7 @@ from gemel.core.time import iso
 from gemel.platform.derived import shown_record
 from gemel.platform.guard import Caller
 from gemel.platform.store import Store, lookup
-from gemel.server.asking import PREFIX, PatientId, Problems, moment, told
+from gemel.server.asking import PREFIX, PatientId, Problems, moment, read_codes, told
 from gemel.server.auth import caller
 from gemel.server.resources import ExposureTold, FindingTold, Page, SeriesTold
 from gemel.server.services import Services
@@ -47,16 +47,13 @@ def router(services: Services) -> APIRouter:
             raise TimeError("a stretch of time that ends before it begins", expected="from <= to")
         return found
 
-    def wanted(codes: list[str] | None) -> frozenset[Code] | None:
-        return None if not codes else frozenset(Code.parse(code) for code in codes)
-
     @routes.get("/patients/{patient}/series", response_model=Page[SeriesTold], responses=Problems())
     async def read_series(
         patient: PatientId, who: Annotated[Caller, Depends(caller)], code: _CodeQuery = None, start: Annotated[_When, Query(alias="from")] = None,
         end: Annotated[_When, Query(alias="to")] = None, as_of: _When = None,
     ) -> Response:  # fmt: skip
         """Return readings in columns, by time: those with ``from <= time < to``, as they were known at ``as_of``."""
-        codes, (first, last), known = wanted(code), span(start, end), moment(as_of)
+        codes, (first, last), known = read_codes(code), span(start, end), moment(as_of)
 
         def look(store: Store) -> dict[str, Any]:
             record = facts(store, who, patient, "Observation", known)
@@ -70,7 +67,7 @@ def router(services: Services) -> APIRouter:
         end: Annotated[_When, Query(alias="to")] = None, as_of: _When = None,
     ) -> Response:  # fmt: skip
         """Return meals, drugs, exercise and procedures that began in ``from <= start < to``, as they were known at ``as_of``."""
-        codes, (first, last), known = wanted(code), span(start, end), moment(as_of)
+        codes, (first, last), known = read_codes(code), span(start, end), moment(as_of)
 
         def look(store: Store) -> dict[str, Any]:
             record = facts(store, who, patient, "MedicationAdministration", known)
@@ -87,7 +84,7 @@ def router(services: Services) -> APIRouter:
         end: Annotated[_When, Query(alias="to")] = None, as_of: _When = None,
     ) -> Response:  # fmt: skip
         """Return diagnoses, events and single measurements of ``from <= time < to``, as they were known at ``as_of``."""
-        codes, (first, last), known = wanted(code), span(start, end), moment(as_of)
+        codes, (first, last), known = read_codes(code), span(start, end), moment(as_of)
 
         def look(store: Store) -> dict[str, Any]:
             record = facts(store, who, patient, "Condition", known)

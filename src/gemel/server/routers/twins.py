@@ -26,6 +26,7 @@ from gemel.server.asking import (
     known,
     moment,
     patient_resource,
+    patient_there,
     room_model,
     rows_told,
     told,
@@ -81,7 +82,7 @@ def router(services: Services) -> APIRouter:
             last = {version.name: version for version in lookup.version_list(store, "twin", patient)}
             shown = [v for v in last.values() if guard.decide(store, who, "forecast", derived_resource(store, guard, KIND, v))]
             if not shown:  # nobody there, nobody of theirs, or nothing yet: who may see the patient is told that there is nothing
-                guard.require(store, who, "read", patient_resource(patient))
+                guard.require(store, who, "read", patient_there(store, patient))
             else:
                 guard.log(who, "forecast", subject=patient, detail={"resource": f"{KIND}?patient={patient}", "n": len(shown)})
             return {"items": [twin_told(store, v) for v in shown], "next": None}
