@@ -185,6 +185,9 @@ def parse_unit(symbol: str) -> Unit:
             continue
         if not token:
             continue
+        if token.isascii() and token.isdigit() and len(token) <= 12 and int(token) > 1:  # UCUM 2.1, section 9: an integer is a factor
+            factor *= Fraction(int(token)) ** sign
+            continue
         match = _TERM.match(token)
         if match is None:
             raise UnitError(

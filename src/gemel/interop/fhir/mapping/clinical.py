@@ -16,6 +16,7 @@ from typing import Any
 from gemel.core.code import Code
 from gemel.core.record import Document, Exposure, Finding
 from gemel.core.series import ENTERED_IN_ERROR, FINAL, PRELIMINARY
+from gemel.interop.fhir import mcode
 from gemel.interop.fhir.mapping.base import Refused
 from gemel.interop.fhir.mapping.stamps import Moment, Task, interval_finding, moment_of, period_of, recorded_of, status_of, true_at
 from gemel.interop.fhir.mapping.values import answer_of, code_of, concept_text, first_moment, interval_of, items, text_of
@@ -53,7 +54,10 @@ def _verification(task: Task) -> int:
 
 def _finding(task: Task, code: Code, value: Any, moment: Moment, recorded: int, status: int, part: str = "") -> None:
     id = task.fact_id(part)
-    task.out.findings.append(Finding(code=code, value=value, time=moment.time, recorded=recorded, status=status, source=task.source, id=id))
+    found = Finding(
+        code=code, value=value, time=moment.time, recorded=recorded, status=status, source=task.source, site=task.site_of_facts, id=id
+    )
+    task.out.findings.append(found)
     if moment.coarse and (kept := interval_finding(task, id, moment, recorded, status)) is not None:
         task.out.findings.append(kept)
 
@@ -82,8 +86,12 @@ def map_condition(task: Task) -> None:
         raise Refused("code-unknown", "no code in a system that is read", "add the sender's code to the site's codes")
     moment = _onset(task, "recordedDate")
     recorded = true_at(task, moment.time, recorded_of(task, "recordedDate", time=moment.time))
+    task.site_of_facts = "; ".join(text for one in items(resource.get("bodySite")) if (text := concept_text(one)))[:200]
     _finding(task, code, None, moment, recorded, status)
     task.out.mapped += 1
+    histology = mcode.histology_of(resource, task.site)
+    if histology is not None:
+        _finding(task, mcode.HISTOLOGY, histology, moment, recorded, status, "histology")
     end = moment_of(task, "abatement")
     if end is not None and status == FINAL:
         known = max(recorded, end.time) if end.time <= task.received else None
@@ -129,9 +137,15 @@ def map_procedure(task: Task) -> None:
     recorded = true_at(task, moment.time, recorded_of(task, "recorded", time=moment.time))
     id = task.fact_id()
     until = min(moment.until or moment.time, max(task.received, moment.time))
-    task.out.exposures.append(
-        Exposure(code=code, quantity=None, start=moment.time, end=until, recorded=recorded, status=known[said], source=task.source, id=id)
-    )
+    doses = mcode.doses_of(resource, task.site) or [mcode.Dose("", None, None)]
+    for number, dose in enumerate(doses):
+        note = ", ".join(part for part in (dose.volume, f"{dose.fractions} fractions" if dose.fractions else "") if part)
+        task.out.exposures.append(
+            Exposure(
+                code=code, quantity=dose.total, start=moment.time, end=until, recorded=recorded, status=known[said], source=task.source,
+                id=id if number == 0 or not id else f"{id}/volume/{number}", note=note,
+            )
+        )  # fmt: skip
     if moment.coarse and (kept := interval_finding(task, id, moment, recorded, known[said])) is not None:
         task.out.findings.append(kept)
     task.out.mapped += 1

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gemel.core.code import Code
+from gemel.core.code import SYSTEMS, Code
 from gemel.core.record import Finding, Quantity
 from gemel.core.series import ABOVE, BELOW, ENTERED_IN_ERROR, EXACT
 from gemel.core.time import SECOND
+from gemel.interop.fhir import genomics
 from gemel.interop.fhir.mapping.base import Point, Refused
 from gemel.interop.fhir.mapping.stamps import Moment, Task, day_long, interval_finding, moment_of, recorded_of, status_of, true_at
 from gemel.interop.fhir.mapping.values import answer_of, code_of, concept_text, items, number_of, plain_number, text_of, unit_of
+from gemel.interop.fhir.search_values import parsed_reference
 from gemel.interop.report import Refusal
 
 __all__ = ["map_observation"]
@@ -39,8 +41,14 @@ def map_observation(task: Task) -> None:
         raise Refused("time-missing", "nobody says when it was true", "have the sender fill effective[x]")
     recorded = true_at(task, moment.time, recorded_of(task, "issued", time=moment.time))
     task.source += _place(resource)
+    if (other := _somebody_else(task)) is not None:
+        task.keep(other)
+        return
+    code = code_of(resource.get("code"), task.site)
+    if genomics.is_genomic(code):
+        task.site_of_facts = genomics.place_of(resource) or task.name
     held: list[tuple[str, str, Mapping[str, Any]]] = []
-    if _has_value(resource):
+    if _has_value(resource) or (code is not None and code.system == "genomics"):
         held.append(("", "Observation", resource))
     for number, one in enumerate(items(resource.get("component"))):
         if isinstance(one, Mapping):
@@ -66,7 +74,23 @@ def _place(resource: Mapping[str, Any]) -> str:
     if isinstance(site, Mapping):
         codings = [one for one in items(site.get("coding")) if isinstance(one, Mapping)]
         said += f"@{next((text_of(one.get('code')) for one in codings if one.get('code')), '') or text_of(site.get('text'))}"
-    return said[:120]
+    for one in items(resource.get("focus")):  # a tumour among several, a device among several
+        text = text_of(one.get("reference")) if isinstance(one, Mapping) else ""
+        if text and parsed_reference(text).type not in ("Patient", "RelatedPerson", "Group"):
+            said += f"@{text}"
+    return said[:160]
+
+
+def _somebody_else(task: Task) -> str | None:
+    """Why an Observation in this person's record is about somebody else: a foetus, a donor."""
+    for one in items(task.resource.get("focus")):
+        text = text_of(one.get("reference")) if isinstance(one, Mapping) else ""
+        kind = parsed_reference(text).type if text else None
+        if kind in ("RelatedPerson", "Patient", "Group") and not text.endswith(
+            f"Patient/{(task.out.patient or '').removeprefix(task.site.prefix)}"
+        ):
+            return f"its focus is a {kind}: about somebody else than the person whose record it stands in"
+    return None
 
 
 def _has_value(element: Mapping[str, Any]) -> bool:
@@ -88,7 +112,7 @@ def _map_one(task: Task, part: str, element: Mapping[str, Any], moment: Moment, 
     if isinstance(quantity, Mapping) and "value" in quantity and "comparator" in quantity and quantity["comparator"] == "ad":
         quantity, element = None, {"valueString": f">= {quantity['value']} (sufficient) {text_of(quantity.get('code'))}".strip()}
     if isinstance(quantity, Mapping) and "value" in quantity:
-        value, unit, censored, repaired = number_of(quantity, task.site)
+        value, unit, censored, repaired = number_of(_with_unit(quantity, code), task.site)
         task.repair(repaired)
         _reading(task, part, code, text, value, unit, moment, recorded, status, censored)
         return
@@ -96,13 +120,28 @@ def _map_one(task: Task, part: str, element: Mapping[str, Any], moment: Moment, 
     if isinstance(whole, int) and not isinstance(whole, bool):
         _reading(task, part, code, text, float(whole), "1", moment, recorded, status, EXACT)
         return
-    answer = _answer(task, element, status)
+    if not part and code.system == "genomics" and not _has_value(element):
+        answer = genomics.conclusion_of(element, task.site)
+    else:
+        answer = _answer(task, element, status)
+    if not part and task.site_of_facts:
+        answer = genomics.said_of(element, answer, code)
     id = task.fact_id(part)
     found = Finding(
-        code=code, value=answer, time=moment.time, recorded=recorded, status=status, source=task.source, id=id,
+        code=code, value=answer, time=moment.time, recorded=recorded, status=status, source=task.source, site=task.site_of_facts, id=id,
     )  # fmt: skip
     task.out.findings.append(found)
     _interval(task, id, moment, recorded, status)
+
+
+def _with_unit(quantity: Mapping[str, Any], code: Code) -> Mapping[str, Any]:
+    """A quantity whose unit is fixed by the guide that its code belongs to, with that unit where the sender left it out."""
+    unit = genomics.UNITS.get(str(code))
+    if unit is None or quantity.get("code"):
+        return quantity
+    if unit and not quantity.get("unit"):
+        return {**quantity, "code": unit, "system": SYSTEMS["ucum"]}
+    return {**quantity, "code": "1", "system": SYSTEMS["ucum"]} if quantity.get("unit") == "decimal" else quantity
 
 
 def _interval(task: Task, about: str, moment: Moment, recorded: int, status: int) -> None:
@@ -114,7 +153,7 @@ def _interval(task: Task, about: str, moment: Moment, recorded: int, status: int
 def _reading(
     task: Task, part: str, code: Code, text: str, value: float, unit: str, moment: Moment, recorded: int, status: int, censored: int
 ) -> None:
-    if day_long(moment):
+    if day_long(moment) and not task.site_of_facts:
         if moment.until is not None:
             task.repair("a period of at most a day: its start taken")
         task.out.points.append(Point(str(code), text, unit, task.source, moment.time, value, recorded, status, censored))
@@ -126,8 +165,13 @@ def _reading(
     else:
         held = Quantity(value=value, unit=unit)
     id = task.fact_id(part) or f"{task.source}/{code}/{moment.time}"
-    task.repair("known to a month or a year, or over days: kept as a finding with its interval")
-    task.out.findings.append(Finding(code=code, value=held, time=moment.time, recorded=recorded, status=status, source=task.source, id=id))
+    if not day_long(moment):
+        task.repair("known to a month or a year, or over days: kept as a finding with its interval")
+    task.out.findings.append(
+        Finding(
+            code=code, value=held, time=moment.time, recorded=recorded, status=status, source=task.source, site=task.site_of_facts, id=id
+        )
+    )
     _interval(task, id, moment, recorded, status)
 
 

@@ -33,6 +33,7 @@ class Task:
     resolve: Resolve | None
     source: str
     name: str  # type and id: the id of its facts
+    site_of_facts: str = ""  # what ties the findings of one resource together, or where on the body they are
 
     def patient(self, reference: Any) -> str:
         """Return whom it is about, once known."""
