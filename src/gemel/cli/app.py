@@ -51,7 +51,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "erase": ("erase:erase", "Erase a patient from a store and its key backups, for good."),
         "audit": ("audit:audit", "Verify the audit trail, and show what stands in it."),
         "consent": ("consent:consent", "Show how a FHIR Consent is read, and what it says."),
-        "config": ("config:config", "Write the register of processing and the impact sheet."),
+        "config": ("config:config", "Check settings, say who may log in, write the register of processing."),
         "worker": ("keep:worker", "Keep a process ready, so that the next command does not pay the start."),
     },
     "Many": {

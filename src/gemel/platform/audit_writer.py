@@ -90,6 +90,9 @@ class AuditWriter:
         except BaseException as error:
             if store is not None:
                 store.close()
+            if isinstance(error, OSError):
+                what = "the audit trail cannot be opened"
+                error = StoreError(what, seen=f"{trail.name}: {error.strerror}", fix="name a file in a folder that can be written to")
             self._ready.set_exception(error)
             return
         self._ready.set_result(None)

@@ -35,7 +35,7 @@ def worker_command(place: str, more: Sequence[str] = ()) -> list[str]:
     """
     if importlib.util.find_spec(WORKER) is None:
         raise ConfigurationError("no worker is installed", expected=WORKER, fix="[worker] count = 0")
-    return [sys.executable, "-m", WORKER, "--db", place, *more]
+    return [sys.executable, "-m", WORKER, "--child", "--db", place, *more]
 
 
 @dataclass
