@@ -84,3 +84,7 @@ ROUTES: list[Route] = [
 from _routes_api import API  # noqa: E402  it needs Route
 
 ROUTES += API
+
+from _routes_fhir import FHIR  # noqa: E402  it needs Route
+
+ROUTES += FHIR

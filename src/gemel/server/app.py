@@ -24,6 +24,7 @@ ROUTERS: tuple[str, ...] = (
     "relations",
     "patients", "series", "arrays", "twins", "forecasts", "recommendations", "jobs", "events", "imports", "quarantine", "consents", "rights", "audit", "evidence",
     "notifications",
+    "fhir",
 )  # fmt: skip
 """Modules of ``gemel.server.routers``, each with ``router(services) -> APIRouter``."""
 
@@ -63,5 +64,5 @@ def make_app(services: Services, *, has_background: bool = True) -> FastAPI:
             CORSMiddleware, allow_origins=list(services.config.server.origins), allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Purpose-Of-Use"], expose_headers=["ETag", "X-Request-Id", "Location"],
         )  # fmt: skip
-    app.add_middleware(Gate, config=services.config, metrics=services.metrics)
+    app.add_middleware(Gate, config=services.config, metrics=services.metrics, tracer=services.tracer)
     return app

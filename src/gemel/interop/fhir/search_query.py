@@ -106,6 +106,7 @@ class Query:
     summary: str = "false"
     elements: tuple[str, ...] = ()
     cursor: str | None = None
+    base: str = ""
     asked: tuple[tuple[str, str], ...] = ()
     ignored: tuple[str, ...] = ()
 
@@ -295,4 +296,4 @@ def read_query(kind: str, given: Iterable[tuple[str, str]], *, lenient: bool = F
         asked.append((name, text))
         if len(filters) > _MOST_FILTERS:
             raise refuse("too many parameters", kind, f"at most {_MOST_FILTERS}")
-    return Query(kind, tuple(filters), asked=tuple(asked), ignored=tuple(ignored), **told)
+    return Query(kind, tuple(filters), base=base, asked=tuple(asked), ignored=tuple(ignored), **told)

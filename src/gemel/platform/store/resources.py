@@ -81,11 +81,13 @@ class Stored(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What a write came to: the version, its bytes, and whether there was none before."""
+    """What a write came to: the version, its bytes, whether there was none before, the resource (``None`` when deleted), and the version before."""
 
     stored: Stored
     body: bytes
     created: bool
+    tree: Mapping[str, Any] | None = None
+    before: Stored | None = None
 
 
 Allow = Callable[[str, Datum], None]
@@ -201,6 +203,7 @@ class Resources:
         sealing = self.store._sealing
         if change.tree is None:
             assert before is not None  # for the type checker: what is not there was passed over
+            tree = None
             stored = before._replace(num=num, vid=vid, recorded=recorded, deleted=True)
             body = encode(stamped({"resourceType": change.kind}, change.rid, vid, recorded))
         else:
@@ -221,7 +224,7 @@ class Resources:
         work.resources.append(
             (num, stored.pid, stored.ref, vid, change.kind, told.codes, told.labels, told.time, told.author, told.basis, 0, recorded, int(stored.deleted))
         )  # fmt: skip
-        return Place(stored, body, created)
+        return Place(stored, body, created, None if change.tree is None else tree, before)
 
     def _pid(self, work: _Work, owner: str, recorded: int) -> str:
         found = work.pids.get(owner)

@@ -1,24 +1,25 @@
 """Running a search: pages over a snapshot, counts, what is included; nothing is lost or doubled while others write.
 
-A search is made as of an event. Its pages are asked for with a cursor that names that event and the row after which to go on, signed, so that a page shows what was there when the
+A search is made as of an event. Its pages are asked for with a cursor that holds what was asked, that event and the row after which to go on, sealed, so that a page shows what was there when the
 search began, whatever has been written since.
 """
 
 from __future__ import annotations
 
 import base64
-import hmac
+import json
+import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gemel.core.errors import FormatError
+from gemel.core.errors import FormatError, StoreError
 from gemel.interop.fhir import schema
 from gemel.interop.fhir.codec import decode
 from gemel.interop.fhir.index import search_values
-from gemel.interop.fhir.search_query import Include, Query
+from gemel.interop.fhir.search_query import Include, Query, read_query
 from gemel.interop.fhir.search_values import ReferenceValue
+from gemel.platform.crypto import DataKey
 from gemel.platform.store.index_rows import has_open_text, is_birth, param_of
 from gemel.platform.store.resources import Resources, Stored
 from gemel.platform.store.search_sql import Access, Part, Writer, placed, seen
@@ -50,29 +51,31 @@ class Found:
     is_cut: bool = False
 
 
-def _digest(query: Query) -> str:
-    asked = sorted((name, text) for name, text in query.asked if name not in ("_cursor", "_count"))
-    return sha256(repr((query.kind, asked)).encode()).hexdigest()[:16]
+_BOUND = b"search cursor"
 
 
-def _sign(resources: Resources, query: Query, text: str) -> str:
-    key = resources.store._sealing.secret("search cursor").reveal()
-    return hmac.new(key, f"{_digest(query)}|{text}".encode(), sha256).hexdigest()[:24]
+def _sealer(resources: Resources) -> DataKey:
+    return DataKey(resources.store._sealing.secret("search cursor"))
 
 
 def _cursor(resources: Resources, query: Query, upto: int, last: int, total: int | None) -> str:
-    text = f"{upto}.{last}.{'' if total is None else total}"
-    return base64.urlsafe_b64encode(f"{text}.{_sign(resources, query, text)}".encode()).decode().rstrip("=")
+    """Return where a search goes on: what was asked, sealed, so that an address holds nothing of it."""
+    asked = [(name, text) for name, text in query.asked if name != "_cursor"]
+    told = json.dumps([query.kind, query.base, asked, query.count, upto, last, total], separators=(",", ":"))
+    return base64.urlsafe_b64encode(_sealer(resources).seal(zlib.compress(told.encode()), _BOUND)).decode().rstrip("=")
 
 
-def _read_cursor(resources: Resources, query: Query) -> tuple[int, int, int | None]:
+def _read_cursor(resources: Resources, query: Query) -> tuple[Query, int, int, int | None]:
+    """Return the search that a cursor belongs to, its event, the row after which it goes on, and its total."""
+    asked = [(name, text) for name, text in query.asked if name not in ("_cursor", "_count")]
     try:
-        raw = base64.urlsafe_b64decode((query.cursor or "") + "===").decode()
-        text, _, sign = raw.rpartition(".")
-        upto, last, total = text.split(".")
-        if hmac.compare_digest(sign, _sign(resources, query, text)):
-            return int(upto), int(last), int(total) if total else None
-    except ValueError:
+        raw = base64.urlsafe_b64decode((query.cursor or "") + "===")
+        kind, base, before, count, upto, last, total = json.loads(zlib.decompress(_sealer(resources).open(raw, _BOUND)))
+        same = [(name, text) for name, text in before if name != "_count"]
+        if kind == query.kind and (not asked or asked == same):
+            given = [(name, text) for name, text in before]
+            return replace(read_query(kind, given, lenient=True, base=base), count=count), upto, last, total
+    except (ValueError, StoreError, zlib.error):
         pass
     raise FormatError("not a page of this search", seen="_cursor", expected="the next link of an answer, as it is", fix="search again")
 
@@ -132,7 +135,7 @@ def search(resources: Resources, query: Query, access: Access, *, now: int, upto
     last, total = 0, None
     with resources.store._transaction("read") as database:
         if query.cursor is not None:
-            upto, last, total = _read_cursor(resources, query)
+            query, upto, last, total = _read_cursor(resources, query)
         upto = resources.last() if upto is None else upto
         writer = Writer(resources.blind, access, upto, now)
         if query.total != "none" and total is None:
