@@ -21,6 +21,7 @@ from gemel.server.metrics import Metrics
 from gemel.server.problems import Problem, answer, told_of
 from gemel.server.rates import Buckets
 from gemel.server.services import public_url, request_id
+from gemel.server.telemetry import Tracer
 
 __all__ = ["HEADERS", "Gate", "check_json", "inflate", "names_of"]
 
@@ -111,8 +112,8 @@ class Gate:
     app : what is asked when nothing was refused.
     """
 
-    def __init__(self, app: App, *, config: ServerConfig, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: App, *, config: ServerConfig, metrics: Metrics, tracer: Tracer | None = None) -> None:
+        self._app, self._metrics, self._tracer = app, metrics, tracer or Tracer()
         self._limits: Limits = config.limits
         self._most = round(config.limits.body_mib * 2**20)
         self._names, self._proxies = names_of(config), frozenset(config.server.trusted_proxies)
@@ -142,17 +143,21 @@ class Gate:
             await send(message)
 
         self._metrics.active.inc()
-        try:
-            self._judge(headers, state)
-            taken = await self._body(scope, headers, receive) if scope["type"] == "http" else receive
-            await self._app(scope, taken, told)
-        except Exception as error:
-            if seen["begun"] or scope["type"] == "websocket":
-                raise
-            await self._refuse(scope, receive, told, told_of(error, state["request_id"]))
-        finally:
-            self._metrics.active.dec()
-            self._count(scope, state, seen, time.perf_counter() - began)
+        with self._tracer.span("request", {"gemel.request": state["request_id"]}) as span:
+            try:
+                self._judge(headers, state)
+                taken = await self._body(scope, headers, receive) if scope["type"] == "http" else receive
+                await self._app(scope, taken, told)
+            except Exception as error:
+                if seen["begun"] or scope["type"] == "websocket":
+                    raise
+                await self._refuse(scope, receive, told, told_of(error, state["request_id"]))
+            finally:
+                self._metrics.active.dec()
+                self._count(scope, state, seen, time.perf_counter() - began)
+                method, route = _named(scope)
+                span |= {"http.request.method": method, "http.route": route, "http.response.status_code": seen["status"]}
+                span["name"] = f"{method} {route}"
 
     def _address(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
         peer = (scope.get("client") or ("",))[0]
@@ -245,11 +250,7 @@ class Gate:
         await answer(Request(scope, receive), problem)(scope, receive, send)
 
     def _count(self, scope: Scope, state: dict[str, Any], seen: dict[str, Any], seconds: float) -> None:
-        route = scope.get("route")
-        template = getattr(route, "path", "none")  # never the path itself: it may name somebody
-        method = scope.get("method", "WS")
-        if method not in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "WS"):
-            method = "other"
+        method, template = _named(scope)
         self._metrics.requests.labels(method, template, str(seen["status"])).inc()
         self._metrics.seconds.labels(method, template).observe(seconds)
         told = {
@@ -261,6 +262,13 @@ class Gate:
             "ms": round(seconds * 1000, 2),
         }
         self._log.info("request", extra=told)
+
+
+def _named(scope: Scope) -> tuple[str, str]:
+    """Return verb and template of a route, never the path itself: it may name somebody."""
+    method = scope.get("method", "WS")
+    known = method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "WS")
+    return method if known else "other", getattr(scope.get("route"), "path", "none")
 
 
 def _given(body: bytes, receive: Receive) -> Receive:

@@ -62,7 +62,7 @@ class Tracer:
         Parameters
         ----------
         name : of the kind of work, such as ``job forecast``: no id.
-        told : of :data:`ATTRIBUTES`; what is put into the mapping that comes back is added at the end.
+        told : of :data:`ATTRIBUTES`; what is put into the mapping that comes back is added at the end; ``name`` there renames the span.
         """
         more: dict[str, str | int] = dict(told or {})
         if self._tracer is None:
@@ -75,6 +75,8 @@ class Tracer:
                 more["error.type"] = type(error).__name__
                 raise
             finally:
+                if "name" in more:
+                    made.update_name(str(more["name"]))
                 for key, value in more.items():
                     if key in ATTRIBUTES:
                         made.set_attribute(key, value)
