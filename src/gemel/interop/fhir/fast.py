@@ -19,13 +19,13 @@ from gemel.core.errors import FormatError
 from gemel.core.record import Finding
 from gemel.core.series import FINAL
 from gemel.core.time import MINUTE
-from gemel.core.units import parse_unit
 from gemel.interop.fhir.codec import Element, decode
 from gemel.interop.fhir.index import search_values
 from gemel.interop.fhir.mapping import Mapped, Point, Site, map_resource
 from gemel.interop.fhir.mapping.base import Refused, Resolve
 from gemel.interop.fhir.mapping.values import patient_of
-from gemel.interop.fhir.search_values import Composite, DateValue, QuantityValue, TokenValue, Value, date_range, parsed_reference
+from gemel.interop.fhir.search_values import DateValue, TokenValue, date_range, parsed_reference
+from gemel.interop.fhir.slots import Pair, Slot, put, slots_of
 
 __all__ = ["ObservationReader", "Read"]
 
@@ -43,12 +43,9 @@ _WHOM = frozenset({"subject", "focus", "encounter"})
 _AFTER = frozenset({"performer"})
 _AHEAD = 2 * MINUTE
 _SENTINEL = 7_003_001.25  # read back from a template, where a number goes; no two of a template are the same
-_HALF = tuple(0.5 * 10.0**-places for places in range(26))
 _MOST = 50_000
 _QUANTITY = b'"valueQuantity":{"value":'
 _COMPONENT = b'"component":['
-
-Pair = tuple[str, Value]
 
 
 class Read(NamedTuple):
@@ -62,23 +59,11 @@ class Read(NamedTuple):
     slow: Mapped | None = None
 
 
-class _Slot(NamedTuple):
-    """Where a number goes: the parameters that take it, those that take it with other parts of a composite, its unit, and an end of its range that a comparator opens."""
-
-    plain: tuple[str, ...]
-    composite: tuple[tuple[tuple[str, ...], tuple[Any, ...], int], ...]
-    said: tuple[str | None, str | None, str | None, str | None]
-    low: float | None
-    high: float | None
-    factor: float | None
-    offset: float
-
-
 class _Template(NamedTuple):
     """What status, category, code and value come to, without ids, times and numbers."""
 
     fixed: tuple[Pair, ...]
-    slots: tuple[_Slot, ...]
+    slots: tuple[Slot, ...]
     points: tuple[Point, ...]
     finding: Finding | None
     members: frozenset[str]
@@ -198,7 +183,7 @@ class ObservationReader:
         if (before != b'",' or after != b",") and not self._rest(before, after, template, values):
             return None
         points = [
-            _new(Point, (p[0], p[1], p[2], p[3], time, _put(text, slot, values), recorded, p[7], p[8]))
+            _new(Point, (p[0], p[1], p[2], p[3], time, put(text, slot, values), recorded, p[7], p[8]))
             for text, slot, p in zip(texts, template.slots, template.points)  # noqa: B905  # equally many, and counting them takes time
         ]
         return _new(
@@ -330,7 +315,7 @@ class ObservationReader:
     def _learnt(
         self, templates: dict[Any, _Template | None], key: Any, whole: Mapping[str, Any], part: Mapping[str, Any], marks: list[float], members: frozenset[str]
     ) -> _Template | None:  # fmt: skip
-        fixed, slots = _slots(_values(part), marks)
+        fixed, slots = slots_of(_values(part), marks)
         if slots is None:
             return None
         mapped = map_resource(whole, received=self._received, site=self._site, resolve=self._resolve)
@@ -355,69 +340,3 @@ class ObservationReader:
 
 def _values(members: Mapping[str, Any]) -> list[Pair]:
     return search_values(Element({"resourceType": "Observation", **members}))
-
-
-def _put(text: bytes, slot: _Slot, values: list[Pair]) -> float:
-    """Add what a number is found by; return it."""
-    number = float(text)
-    dot = text.find(b".")
-    half = _HALF[len(text) - dot - 1] if dot >= 0 else 0.5
-    system, code, unit, base = slot.said
-    low = number - half if slot.low is None else slot.low
-    high = number + half if slot.high is None else slot.high
-    found = _new(
-        QuantityValue, (number, low, high, system, code, unit, None if slot.factor is None else number * slot.factor + slot.offset, base)
-    )
-    for name in slot.plain:
-        values.append((name, found))
-    for names, parts, place in slot.composite:
-        joined = _new(Composite, ((*parts[:place], found, *parts[place + 1 :]),))
-        for name in names:
-            values.append((name, joined))
-    return number
-
-
-_INF = float("inf")
-
-
-def _slots(values: list[Pair], marks: list[float]) -> tuple[list[Pair], tuple[_Slot, ...] | None]:
-    """Part search values into those that are fixed and those that take a number."""
-    fixed: list[Pair] = []
-    plain: dict[float, list[str]] = {mark: [] for mark in marks}
-    joined: dict[float, dict[tuple[Any, ...], list[str]]] = {mark: {} for mark in marks}
-    models: dict[float, QuantityValue] = {}
-    for name, value in values:
-        if isinstance(value, QuantityValue) and value.value in plain:
-            plain[value.value].append(name)
-            models[value.value] = value
-        elif isinstance(value, Composite) and (inner := [p for p in value.parts if isinstance(p, QuantityValue) and p.value in plain]):
-            if len(inner) != 1:
-                return fixed, None
-            models.setdefault(inner[0].value, inner[0])
-            joined[inner[0].value].setdefault(value.parts, []).append(name)
-        else:
-            fixed.append((name, value))
-    slots = []
-    for mark in marks:
-        model = models.get(mark)
-        if model is None:
-            return fixed, None
-        unit = parse_unit(model.code) if model.canonical_unit is not None and model.code is not None else None
-        composite = tuple(
-            (tuple(names), parts, next(i for i, p in enumerate(parts) if isinstance(p, QuantityValue)))
-            for parts, names in joined[mark].items()
-        )
-        said = (model.system, model.code, model.unit, model.canonical_unit)
-        low, high = (model.low if model.low == -_INF else None), (model.high if model.high == _INF else None)
-        slots.append(
-            _Slot(
-                tuple(plain[mark]),
-                composite,
-                said,
-                low,
-                high,
-                None if unit is None else float(unit.factor),
-                0.0 if unit is None else float(unit.offset),
-            )
-        )
-    return fixed, tuple(slots)
