@@ -75,7 +75,7 @@ def read_forecast(body: bytes) -> ForecastTable:
 
 
 def observed(
-    table: ForecastTable, record: PatientRecord, codes: Mapping[str, Code], *, tolerance: int = 3 * MINUTE
+    table: ForecastTable, record: PatientRecord, codes: Mapping[str, Code], *, tolerance: int = 3 * MINUTE, until: int | None = None
 ) -> dict[str, tuple[int, float, bool]]:
     """Return what was observed at the times of a forecast.
 
@@ -84,6 +84,7 @@ def observed(
     record : as known now.
     codes : output -> code of its readings, as the twin's manifest says.
     tolerance : ns between a reading and the time of the forecast.
+    until : the last time of the forecast that is looked at, ns UTC; left out, all.
 
     Returns
     -------
@@ -96,7 +97,7 @@ def observed(
             continue
         time, value, _ = record.exact_readings(code, unit=unit)
         for row, when in enumerate(table.times):
-            if not len(time):
+            if not len(time) or (until is not None and when > until):
                 break
             near = int(np.argmin(np.abs(time - when)))
             if abs(int(time[near]) - int(when)) <= tolerance:

@@ -91,13 +91,13 @@ class Outcomes:
             table = None
         if table is None:
             return None, {}, 1
-        seen = observed(
-            table, store.record(one.patient), self._codes_of(table.lineage.model), tolerance=round(self._settings.tolerance_min * MINUTE)
-        )
+        until, codes = int(one.told.get("until") or 0), self._codes_of(table.lineage.model)
+        tolerance = round(self._settings.tolerance_min * MINUTE)
+        seen = observed(table, store.record(one.patient), codes, tolerance=tolerance, until=until)
         values = {name: value for name, (_, value, _) in seen.items()}
         if seen:
             values["inside"] = sum(inside for _, _, inside in seen.values()) / len(seen)
-        return table, values, len(table.times) * len(table.outputs) - len(seen)
+        return table, values, int((table.times <= until).sum()) * len(table.outputs) - len(seen)
 
     def _codes_of(self, twin: str) -> Mapping[str, Code]:
         if twin not in self._known:

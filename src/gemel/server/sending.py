@@ -205,7 +205,7 @@ class Sending:
             "risks": kinds.get("RiskAssessment", []),
             "device": kinds["Device"][0],
             "forecast": found.forecasts[0][0] if found.forecasts else "",
-            "until": max((int(table.times[-1]) for table in tables if len(table.times)), default=found.proposal.issued),
+            "until": self._until(found.proposal, tables),
             "lineage": found.proposal.lineage.model_dump(mode="json"),
         }
         first = told["task"] or kinds["Observation"][0]
@@ -215,6 +215,13 @@ class Sending:
                  "patient": subject.partition("/")[2], "detail": {"resource": first, "outcome": "success"}}  # fmt: skip
         self._client.create(audit_event(entry), unless=f"entity={first}")
         return told
+
+    def _until(self, proposal: Proposal, tables: list[ForecastTable]) -> int:
+        """Return the last time of the forecasts that counts as their outcome."""
+        within = self._settings.outcome_within_min
+        latest = 2**62 if within is None else proposal.issued + round(within * MINUTE)
+        times = [int(time) for table in tables for time in table.times if time <= latest]
+        return max(times, default=proposal.issued)
 
     async def _move(self, one: Delivery, to: Delivery) -> None:
         """Write down where a delivery is now, unless it was erased or somebody else was faster."""

@@ -53,6 +53,8 @@ class ReturnPath(_Section):
     """How long a Task may be accepted."""
     outcome_min: float = Field(1440.0, gt=0)
     """How long after the last time of a forecast its outcome may arrive; then it is recorded as missing."""
+    outcome_within_min: float | None = Field(None, gt=0)
+    """Only the times of a forecast up to so many minutes ahead are its outcome; left out, all."""
     tolerance_min: float = Field(3.0, gt=0)
     """Between a reading and the time that was forecast."""
     recipients: tuple[str, ...] = ()
