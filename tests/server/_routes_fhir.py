@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from _fhir_trees import JSON, tree
 from _routes import Route
-from _world import ADA, NOW, PURPOSES, World  # noqa: F401  PURPOSES: what the roles ask for
+from _world import NOW, World
 
 from gemel.interop.fhir.codec import decode
 from gemel.platform.store.resources import Change, Resources
@@ -13,17 +14,12 @@ from gemel.platform.store.resources import Change, Resources
 BASE = "/fhir/R4"
 
 
-def tree(kind: str, patient: str, **more) -> dict:
-    told = {"resourceType": kind, "id": patient if kind == "Patient" else f"o-{patient}", **more}
-    if kind == "Observation":
-        told |= {"status": "final", "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]}, "subject": {"reference": f"Patient/{patient}"}}
-    return told
-
-
 def kept(world: World, patient: str) -> None:
     """Write a Patient and an Observation of somebody who is there."""
     if patient in world.ids:
-        changes = [Change(t["resourceType"], t["id"], decode(json.dumps(t))) for t in (tree("Patient", patient), tree("Observation", patient))]
+        changes = [
+            Change(t["resourceType"], t["id"], decode(json.dumps(t))) for t in (tree("Patient", patient), tree("Observation", patient))
+        ]
         world.write(lambda store: Resources(store).write(changes, recorded=NOW))
 
 
@@ -36,7 +32,6 @@ def at(path: str, **rest):
     return aim
 
 
-JSON = {"Content-Type": "application/fhir+json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 PATCH = {"Content-Type": "application/json-patch+json"}
 
@@ -45,7 +40,12 @@ FHIR: list[Route] = [
     Route("POST", BASE, ("create", "update", "read", "search")),
     Route("GET", f"{BASE}/_history", "history"),
     Route("GET", BASE + "/{kind}", ("search", "include", "revinclude", "chained", "has", "count")),
-    Route("POST", BASE + "/{kind}/_search", ("search", "count"), aim=at("/Observation/_search", headers=FORM, content=lambda patient: f"patient={patient}")),
+    Route(
+        "POST",
+        BASE + "/{kind}/_search",
+        ("search", "count"),
+        aim=at("/Observation/_search", headers=FORM, content=lambda patient: f"patient={patient}"),
+    ),
     Route("POST", BASE + "/{kind}", "create"),
     Route("PUT", BASE + "/{kind}", "update"),
     Route("DELETE", BASE + "/{kind}", "update"),
@@ -54,7 +54,17 @@ FHIR: list[Route] = [
     Route("GET", BASE + "/{kind}/{rid}", "read", aim=at("/Patient/PATIENT")),
     Route("GET", BASE + "/{kind}/{rid}/_history", "history", aim=at("/Observation/o-PATIENT/_history")),
     Route("GET", BASE + "/{kind}/{rid}/_history/{vid}", "vread", aim=at("/Observation/o-PATIENT/_history/1")),
-    Route("PUT", BASE + "/{kind}/{rid}", "update", aim=at("/Observation/o-PATIENT", headers=JSON, json=lambda patient: tree("Observation", patient))),
-    Route("PATCH", BASE + "/{kind}/{rid}", "update", aim=at("/Observation/o-PATIENT", headers=PATCH, json=[{"op": "replace", "path": "/status", "value": "amended"}])),
+    Route(
+        "PUT",
+        BASE + "/{kind}/{rid}",
+        "update",
+        aim=at("/Observation/o-PATIENT", headers=JSON, json=lambda patient: tree("Observation", patient)),
+    ),
+    Route(
+        "PATCH",
+        BASE + "/{kind}/{rid}",
+        "update",
+        aim=at("/Observation/o-PATIENT", headers=PATCH, json=[{"op": "replace", "path": "/status", "value": "amended"}]),
+    ),
     Route("DELETE", BASE + "/{kind}/{rid}", "update", aim=at("/Observation/o-PATIENT")),
 ]

@@ -79,7 +79,7 @@ class Interactions:
 
     def permits(self, caller: Caller) -> Permits:
         """Return what a caller may."""
-        return Permits(self.services.guard, caller, consents_from=self.config.fhir.consents_from)
+        return Permits(self.services.guard, caller)
 
     async def read(self, caller: Caller, kind: str, rid: str, vid: str | None = None, *, etag: str | None = None) -> Response:
         """Send the newest version of a resource, or one by its number."""

@@ -26,15 +26,10 @@ _WRITERS = frozenset({"service", "physician", "nurse"})
 
 
 class Permits:
-    """The guard's answers to one caller.
+    """The guard's answers to one caller."""
 
-    Parameters
-    ----------
-    consents_from : roles whose Consents take effect.
-    """
-
-    def __init__(self, guard: Guard, caller: Caller, *, consents_from: tuple[str, ...] = ()) -> None:
-        self.guard, self.caller, self._consents_from = guard, caller, consents_from
+    def __init__(self, guard: Guard, caller: Caller) -> None:
+        self.guard, self.caller = guard, caller
 
     def check(self, action: str, kind: str) -> None:
         """Refuse what role, purpose and scope alone refuse, before anything is looked up."""
@@ -104,18 +99,7 @@ class Permits:
         ------
         AccessDenied
         """
-        if self.caller.subject.role in self._consents_from:
-            return
-        try:
-            require_right(
-                self.caller.subject, "consent", self.caller.purpose, subject, scopes=self.caller.scopes, launch=self.caller.launch
-            )
-        except AccessDenied as error:
-            raise AccessDenied(
-                "a Consent of this sender does not take effect",
-                expected="[fhir] consents_from, or /api/v1/patients/ID/consents",
-                is_open=True,
-            ) from error
+        require_right(self.caller.subject, "consent", self.caller.purpose, subject, scopes=self.caller.scopes, launch=self.caller.launch)
 
     def predicate(self, store: Store, action: str, *, is_write: bool = False) -> Predicate:
         """Return the condition of what of an action may be seen.

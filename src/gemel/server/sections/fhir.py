@@ -21,8 +21,6 @@ class Fhir(BaseModel):
     """Name of the sender, part of the source of every fact; the same server is always called the same."""
     zone: str = "UTC"
     """IANA zone of dates, which carry none."""
-    consents_from: tuple[Literal["service", "nurse", "physician"], ...] = ()
-    """Roles whose Consents take effect. Those of others are refused: people give theirs at ``/api/v1/patients/ID/consents``."""
     page: int = Field(default=50, ge=1, le=1000)
     """Resources on a page when ``_count`` does not say."""
     most_page: int = Field(default=1000, ge=1, le=1000)
