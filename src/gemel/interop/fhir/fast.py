@@ -37,6 +37,8 @@ _new: Any = tuple.__new__  # a NamedTuple made without its keyword handling, whi
 _PEOPLE = re.compile(
     rb'"subject":\{"reference":"([^"\\\x00-\x1f\x80-\xff]{1,200})"\},(?:"encounter":\{"reference":"([^"\\\x00-\x1f\x80-\xff]{1,200})"\},)?'
 ).fullmatch
+_STAMP = re.compile(rb"([0-9]{4}-[0-9]{2}-[0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{3}))?(Z|[+-][0-9]{2}:[0-9]{2})").fullmatch
+_UTC = (b"Z", b"+00:00")
 _FIRST = frozenset({"meta", "implicitRules", "language", "text", "extension", "identifier", "basedOn", "partOf"})
 _WHAT = frozenset({"status", "category", "code"})
 _WHOM = frozenset({"subject", "focus", "encounter"})
@@ -100,6 +102,7 @@ class ObservationReader:
         self._whom: dict[bytes, _Fragment | None] = {}
         self._other: dict[bytes, _Fragment | None] = {}
         self._times: dict[bytes, tuple[int, Pair] | None] = {}
+        self._days: dict[bytes, int] = {}
         self._shapes: dict[tuple[str | None, str | None, bool], tuple[tuple[str, int], ...]] = {}
         self._credit = 1000
         self._latest = received + _AHEAD
@@ -227,10 +230,28 @@ class ObservationReader:
         if found is None and text not in self._times:
             if len(self._times) > _MOST:
                 self._times.clear()
-            plain = text.decode("ascii", "replace")
-            span = date_range(plain) if len(plain) > 19 and (plain[-1] == "Z" or plain[-6] in "+-") else None
-            found = self._times[text] = None if span is None else (span[0], ("date", DateValue(*span)))
+            found = self._times[text] = self._read_time(text)
         return found
+
+    def _read_time(self, text: bytes) -> tuple[int, Pair] | None:
+        parts = _STAMP(text)
+        if parts is not None and (day := self._days.get(parts[1])) is not None:
+            hour, minute, second, zone = int(parts[2]), int(parts[3]), int(parts[4]), parts[6]
+            if hour < 24 and minute < 60 and second < 60 and zone in _UTC:
+                low = day + ((hour * 60 + minute) * 60 + second) * 1_000_000_000
+                width = 1_000_000_000
+                if parts[5] is not None:
+                    low, width = low + int(parts[5]) * 1_000_000, 1_000_000
+                return low, ("date", _new(DateValue, (low, low + width - 1)))
+        plain = text.decode("ascii", "replace")
+        span = date_range(plain) if len(plain) > 19 and (plain[-1] == "Z" or plain[-6] in "+-") else None
+        if span is None:
+            return None
+        if parts is not None and (whole := date_range(plain[:10])) is not None:
+            if len(self._days) > _MOST:
+                self._days.clear()
+            self._days[parts[1]] = whole[0]
+        return span[0], ("date", DateValue(*span))
 
     def _fragment(self, cache: dict[bytes, _Fragment | None], raw: bytes, allowed: frozenset[str], *, skip: int = 0) -> _Fragment | None:
         """Read a run of members that was not seen before; None when it is more, or less, than its own members."""
