@@ -43,6 +43,8 @@ _BOUNDARY_UNITS = {
     "Ram": RESISTANCE,
     "Ram_min": RESISTANCE,
     "Ram_max": RESISTANCE,
+    "Ra2_min": RESISTANCE,
+    "Ra2_max": RESISTANCE,
     "Rv": RESISTANCE,
     "Cim": CAPACITANCE,
     "T_vc": 1.0,
@@ -63,6 +65,7 @@ class FlowVessel:
     quadratic: float
     inlet: str | None = None
     outlet: str | None = None
+    kind: str = "BloodVessel"
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ def read_svzerod(source: str | bytes | Path | Mapping[str, Any]) -> FlowModel:
                     found["stenosis_coefficient"],
                     ends.get("inlet"),
                     ends.get("outlet"),
+                    entry.get("zero_d_element_type", "BloodVessel"),
                 )
             )
         junctions = []
@@ -185,6 +189,9 @@ def tree_of(model: FlowModel) -> FlowTree:
     if model.others:
         raise DataError("the network holds more than vessels and boundaries", seen=list(model.others), expected="a tree of vessels")
     by_number = {v.number: v for v in model.vessels}
+    strange = [v.kind for v in model.vessels if v.kind != "BloodVessel"]
+    if strange:
+        raise DataError("a vessel of another kind", seen=strange[0], expected="BloodVessel (resistance, then capacitance, then inertance)")
     roots = [v for v in model.vessels if v.inlet is not None]
     if len(roots) != 1:
         raise DataError("a tree has one inlet", seen=[v.name for v in roots][:5], expected="one vessel with an inlet boundary")
