@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import click
 
 from gemel.cli import client
-from gemel.cli.options import as_json, common
+from gemel.cli.options import FilePath, as_json, common
 from gemel.cli.output import echo, note, print_json
 
 __all__ = ["worker"]
@@ -116,9 +117,16 @@ def status(json_: bool) -> int:
 @click.option(
     "--idle", type=click.FloatRange(0.01, 1440), default=30.0, show_default=True, help="Minutes without work after which it ends."
 )
+@click.option(
+    "--db", metavar="STORE", help="Compute for this store instead: do its jobs, keep its twins current. A file, or a postgresql:// address."
+)
+@click.option("--config", "config_file", type=FilePath, help="With --db: the configuration of the server, of which [live] is read.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="With --db: how many processes.")
 @common
-def run(idle: float) -> int:
-    """Be the worker, in the foreground: for a service manager."""
+def run(idle: float, db: str | None, config_file: Path | None, workers: int) -> int:
+    """Be the worker, in the foreground: for a service manager. With --db it computes for a store until it is told to end."""
+    if db is not None:
+        return _compute(db, config_file, workers)
     from gemel.cli.resident import main
 
     note(f"listening on {client.place()}")
@@ -126,3 +134,27 @@ def run(idle: float) -> int:
     if code == 3:
         raise click.ClickException("another worker is running: gemel worker stop ends it")
     return code
+
+
+def _compute(db: str, config_file: Path | None, workers: int) -> int:
+    more = [] if config_file is None else ["--config", str(config_file)]
+    if "://" not in db:
+        from gemel.cli.options import existing
+
+        existing(Path(db))
+    if workers == 1:
+        from gemel.server.worker import main
+
+        return main(["--db", db, *more])
+    import signal
+    import threading
+
+    from gemel.server.workers import worker_command, working
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with working([*worker_command(db, more), "--child"], workers):
+        note(f"{workers} workers")
+        stop.wait()
+    return 0

@@ -20,6 +20,8 @@ BACKGROUND: tuple[tuple[str, str], ...] = (
     ("sdc", "sdc:run"),
     ("return_path", "return_path:run"),
     ("poll", "listeners.poll:run"),
+    ("mllp", "mllp:run"),
+    ("live", "mllp:ring"),
 )  # fmt: skip
 """(section of the configuration, ``module:function`` below ``gemel.server``): ``async def run(services, stop)``, started where the section is there."""
 

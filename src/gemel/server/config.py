@@ -13,6 +13,7 @@ from gemel.core.errors import ConfigurationError
 from gemel.platform.live.settings import LiveSettings
 from gemel.server.sections.devices import Dicom, Sdc
 from gemel.server.sections.fhir import Fhir
+from gemel.server.sections.hl7v2 import Mllp
 from gemel.server.sections.hospital import Cds, Hospital, Notifications, Poll, ReturnPath
 from gemel.server.sections.rights import Consents, Evidence, Imports
 
@@ -181,6 +182,7 @@ class ServerConfig(Section):
     notifications: Notifications | None = None
     cds: Cds | None = None
     live: LiveSettings = LiveSettings.model_validate({})
+    mllp: Mllp | None = None
 
 
 def is_loopback(host: str) -> bool:

@@ -173,3 +173,36 @@ def test_a_bucket_fills_again_and_asking_takes_nothing():
     now[0] = -100.0  # a clock that is set back takes nothing away
     assert buckets.ask("a") == 0.5
     assert [buckets.ask(name) for name in ("b", "c", "a")] == [0.0, 0.0, 0.0], "of more sources than are remembered the oldest is forgotten"
+
+
+def test_the_service_listens_and_ends(tmp_path):
+    from gemel.server import mllp
+    from gemel.server.background import BACKGROUND
+    from gemel.server.config import ServerConfig
+    from gemel.server.services import open_services
+
+    assert ("mllp", "mllp:run") in BACKGROUND
+    told = {
+        "store": {"place": str(tmp_path / "s.sqlite"), "readers": 1},
+        "audit": {"sign": False},
+        "mllp": {"port": 0, "codes": {"HR": "loinc:8867-4"}},
+    }
+    body = message("1").replace(b"8867-4^Heart rate^LN", b"HR^Heart rate^99WARD")
+
+    async def main(services):
+        stop = asyncio.Event()
+        task = asyncio.create_task(mllp.run(services, stop))
+        while "mllp.port" not in services.state:
+            await asyncio.sleep(0.01)
+        ward = Ward(tmp_path)
+        ward.port = services.state["mllp.port"]
+        async with ward.line() as send:
+            answer = await send(body)
+        stop.set()
+        await asyncio.wait_for(task, PATIENCE)
+        return answer
+
+    with open_services(ServerConfig.model_validate(told), clock=lambda: NOW) as services:
+        assert asyncio.run(main(services)) == ["AA", "1"]
+    with Store(tmp_path / "s.sqlite") as store:
+        assert store.record("HOSP:17").series[0].value.tolist() == [61.0]

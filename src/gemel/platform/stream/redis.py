@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from gemel.core.errors import StoreError
@@ -85,21 +86,25 @@ class Wake:
         """Wait until something arrived, at most so long; return how many entries there were. What was taken before is confirmed: it has been worked on."""
         import redis
 
-        try:
-            if self._taken:
-                self._client.xack(STREAM, GROUP, *self._taken)
-                self._taken = []
-            self._taken = [key for key, _ in self._client.xautoclaim(STREAM, GROUP, self._name, self._idle, count=1000)[1]]
-            if not self._taken:
-                rows = self._client.xreadgroup(GROUP, self._name, {STREAM: ">"}, count=1000, block=max(1, round(seconds * 1000)))
-                self._taken = [key for _, entries in rows or () for key, _ in entries]
-            return len(self._taken)
-        except redis.ResponseError:  # the stream is not there: a Redis that is new, or lost what it had
+        for _ in range(2):
             try:
-                self._client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
-            except redis.RedisError:
-                self._sleep(seconds)
-        except redis.RedisError:  # it is away: the worker looks at the store at its usual pace
-            self._sleep(seconds)
+                return self._read(seconds)
+            except redis.ResponseError:  # the stream is not there: a Redis that is new, or lost what it had
+                self._taken = []
+                with suppress(redis.RedisError):
+                    self._client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+            except redis.RedisError:  # it is away: the worker looks at the store at its usual pace
+                break
+        self._sleep(seconds)
         self._taken = []
         return 0
+
+    def _read(self, seconds: float) -> int:
+        if self._taken:
+            self._client.xack(STREAM, GROUP, *self._taken)
+            self._taken = []
+        self._taken = [key for key, _ in self._client.xautoclaim(STREAM, GROUP, self._name, self._idle, count=1000)[1]]
+        if not self._taken:
+            rows = self._client.xreadgroup(GROUP, self._name, {STREAM: ">"}, count=1000, block=max(1, round(seconds * 1000)))
+            self._taken = [key for _, entries in rows or () for key, _ in entries]
+        return len(self._taken)
