@@ -90,8 +90,9 @@ def router(services: Services) -> APIRouter:
         """
         if body.get("id", consent) != consent:
             raise DataError("the consent has another id than its address", expected=consent)
-        found = read_consent({**body, "id": consent}, profile=settings.profile, tz=settings.zone)
-        about = (body.get("patient") or body.get("subject") or {}).get("reference", f"Patient/{patient}")
+        whose = body.get("patient") or body.get("subject") or {"reference": f"Patient/{patient}"}  # where it does not say, its address does
+        found = read_consent({**body, "id": consent, "patient": whose}, profile=settings.profile, tz=settings.zone)
+        about = whose.get("reference", "") if isinstance(whose, dict) else ""
         raw = await request.body()
 
         def may(store: Store) -> str:
