@@ -58,6 +58,16 @@ def test_two_results_of_one_moment_both_stay() -> None:
     assert any("one moment" in what for what in found.report.repaired)
 
 
+def test_a_correction_of_one_of_two_results_of_one_moment_leaves_the_other_alone() -> None:
+    first = [weight(id, value, meta={"lastUpdated": "2026-01-30T09:00:00Z"}) for id, value in (("a", 70.0), ("b", 75.0))]
+    mended = weight("b", 76.0, status="corrected", effectiveDateTime="2026-01-30T08:00:00Z", meta={"lastUpdated": "2026-01-30T10:00:00Z"})
+    (record,) = read(*first, mended).records()
+    assert sorted(record.as_of(NOW).exact_readings(WEIGHT, unit="kg")[1]) == [70.0, 76.0]
+    moved = mended | {"effectiveDateTime": "2026-01-30T07:00:00Z"}
+    (record,) = read(*first, moved).records()
+    assert sorted(record.as_of(NOW).exact_readings(WEIGHT, unit="kg")[1]) == [70.0, 76.0]
+
+
 def test_references_that_lead_nowhere_are_listed() -> None:
     held = weight("a", 70.0, encounter={"reference": "Encounter/e1"}, performer=[{"reference": "Practitioner?identifier=http://n|1"}])
     assert read(held).report.warnings == (

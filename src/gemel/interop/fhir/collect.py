@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from gemel.core.errors import FormatError
 from gemel.core.record import Demographics, Fact, PatientRecord
 from gemel.interop.fhir.codec import encode
-from gemel.interop.fhir.mapping import Mapped, Merge, Point, Site, map_resource
+from gemel.interop.fhir.mapping import Mapped, Merge, Point, Site, map_resource, take_back
 from gemel.interop.fhir.mapping.base import Resolve, series_of
 from gemel.interop.fhir.mapping.values import items, text_of
 from gemel.interop.fhir.r5 import to_r4, version_of_all
@@ -206,11 +206,13 @@ class Collector:
                 tally.read += count
                 tally.duplicates += count
                 return
-        found = map_resource(
-            resource, received=self.received, site=self.site, previous=None if before is None else before.mapped, resolve=self.resolve
-        )
+        found = map_resource(resource, received=self.received, site=self.site, resolve=self.resolve)
         if before is None:
             _set_apart(found, name, taken)
+        else:
+            if before.mapped.apart:
+                _under_own_source(found, name)
+            take_back(found, before.mapped, received=self.received)
         if name:
             known[name] = _Held(sum_, found)
         count_in(tally, found, place)
@@ -292,15 +294,23 @@ def count_in(tally: Tally, found: Mapped, place: str) -> None:
         tally.repair(what)
 
 
+_APART = "two results of one code at one moment: each under a source of its own"
+
+
 def _set_apart(found: Mapped, name: str, taken: dict[tuple[str, str, str, int], str]) -> None:
-    """Give a number that another resource has already given of that code and moment a source of its own: neither supersedes the other."""
-    for number, point in enumerate(found.points):
-        key = (found.patient or "", *point.key)
-        owner = taken.setdefault(key, name)
-        if owner != name:
-            found.points[number] = point._replace(source=f"{point.source}#{name.partition('/')[2] or number}")
-            if "two results of one code at one moment: each under a source of its own" not in found.repaired:
-                found.repaired.append("two results of one code at one moment: each under a source of its own")
+    """Give a resource whose number another one has already given, of that code and moment, a source of its own: neither supersedes the other."""
+    keys = [(found.patient or "", *point.key) for point in found.points]
+    if any(taken.get(key, name) != name for key in keys):
+        _under_own_source(found, name)
+        found.repaired.append(_APART)
+        return
+    for key in keys:
+        taken[key] = name
+
+
+def _under_own_source(found: Mapped, name: str) -> None:
+    found.apart = True
+    found.points = [point._replace(source=f"{point.source}#{name.partition('/')[2]}") for point in found.points]
 
 
 class _Gathered:

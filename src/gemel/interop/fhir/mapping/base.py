@@ -115,6 +115,7 @@ class Mapped:
     kept : why a resource gives no fact, though nothing is wrong with it; None when it gave some or was refused.
     refused : what could not be placed, with its reason.
     repaired : what was put right or assumed.
+    apart : whether its numbers stand under a source of their own, since another resource gave a number of that code and moment too.
     read, mapped : items, and how many of them became facts. ``read = mapped + refused``, and of a resource that is kept ``read`` is 0.
     """
 
@@ -132,6 +133,7 @@ class Mapped:
     kept: str | None = None
     refused: list[Refusal] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
+    apart: bool = False
     read: int = 0
     mapped: int = 0
 
