@@ -38,6 +38,12 @@ PATCH = {"Content-Type": "application/json-patch+json"}
 FHIR: list[Route] = [
     Route("GET", f"{BASE}/metadata", is_open=True),
     Route("POST", BASE, ("create", "update", "read", "search")),
+    Route("GET", BASE + "/$export", "export"),
+    Route("GET", BASE + "/Patient/$export", "export"),
+    Route("GET", BASE + "/Group/{group}/$export", ("read", "export")),
+    Route("GET", BASE + "/$export-poll/{job}", "export"),
+    Route("DELETE", BASE + "/$export-poll/{job}"),
+    Route("GET", BASE + "/$export-file/{job}/{name}", "export"),
     Route("GET", f"{BASE}/_history", "history"),
     Route("GET", BASE + "/{kind}", ("search", "include", "revinclude", "chained", "has", "count")),
     Route(

@@ -13,6 +13,7 @@ from gemel.core.errors import FormatError
 from gemel.platform.guard import Caller
 from gemel.server.auth import caller
 from gemel.server.fhir.capability import capability
+from gemel.server.fhir.export import Exports
 from gemel.server.fhir.interactions import PREFIX, Interactions, Invalid
 from gemel.server.fhir.wire import FHIR, MediaError, check_kind, invalid, is_lenient, outcome_of, see_accept
 from gemel.server.problems import Problem, answer
@@ -44,6 +45,7 @@ def router(services: Services) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix=PREFIX, tags=["fhir"], route_class=_Route, include_in_schema=False)
     fhir = Interactions(services)
+    exports = Exports(fhir)
     statement = capability(services.config, fhir.base, services.clock())
 
     @routes.get("/metadata")
@@ -55,6 +57,30 @@ def router(services: Services) -> APIRouter:
     @routes.post("")
     async def batch(request: Request, who: Who) -> Response:
         return await fhir.batch(request, who)
+
+    @routes.get("/$export")
+    async def export_all(request: Request, who: Who) -> Response:
+        return await exports.start(request, who, "system")
+
+    @routes.get("/Patient/$export")
+    async def export_patients(request: Request, who: Who) -> Response:
+        return await exports.start(request, who, "Patient")
+
+    @routes.get("/Group/{group}/$export")
+    async def export_group(group: str, request: Request, who: Who) -> Response:
+        return await exports.start(request, who, "Group", group)
+
+    @routes.get("/$export-poll/{job}")
+    async def export_poll(job: str, who: Who) -> Response:
+        return await exports.poll(who, job)
+
+    @routes.delete("/$export-poll/{job}")
+    async def export_cancel(job: str, who: Who) -> Response:
+        return await exports.cancel(who, job)
+
+    @routes.get("/$export-file/{job}/{name}")
+    async def export_file(job: str, name: str, who: Who) -> Response:
+        return await exports.send(who, job, name)
 
     @routes.get("/_history")
     async def history_all(request: Request, who: Who) -> Response:
