@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
 from gemel.cli.options import FilePath, as_json, common, existing
 from gemel.cli.output import echo, plain, print_json, print_table
+from gemel.cli.stores import StorePlace, open_store
 
 __all__ = ["audit"]
 
@@ -53,25 +56,43 @@ def verify(trail: Path, anchors: tuple[Path, ...], keys: tuple[str, ...], json_:
 @click.option("--who", help="Only what this one did.")
 @click.option("--patient", help="Only what concerns this patient.")
 @click.option("--action", help="Only this action, such as read, export or deny.")
+@click.option(
+    "--db",
+    type=StorePlace,
+    help="The store under whose keys entries are sealed: they are opened. Patients may then be named by pseudonym too.",
+)
 @click.option("--fhir", is_flag=True, help="Print FHIR AuditEvents, one a line.")
 @as_json
 @common
-def show(trail: Path, last: int | None, who: str | None, patient: str | None, action: str | None, fhir: bool, json_: bool) -> int:
+def show(trail: Path, last: int | None, who: str | None, patient: str | None, action: str | None, db: Any, fhir: bool, json_: bool) -> int:
     """Show entries of TRAIL, oldest first. It is not judged: that is what verify does."""
+    from contextlib import ExitStack
+
+    from gemel.core.errors import StoreError
     from gemel.core.time import iso
     from gemel.platform.audit import entries
     from gemel.platform.audit_event import audit_event
 
-    wanted = {"who": who, "action": action}
-    chosen = deque(
-        (
-            entry
-            for entry in entries(existing(trail))
-            if all(value is None or entry.get(name) == value for name, value in wanted.items())
-            and (patient is None or patient in (entry.get("patient"), entry.get("subject")))
-        ),
-        maxlen=last,
-    )
+    sealer, stack = None, ExitStack()
+    if db is not None:
+        from gemel.platform.store.audit_sealer import AuditSealer
+
+        opened = stack.enter_context(open_store(db))
+        sealer = AuditSealer(opened)
+        if patient is not None:
+            with suppress(StoreError):
+                patient = opened.subject(patient)
+    with stack:
+        wanted = {"who": who, "action": action}
+        chosen = deque(
+            (
+                entry
+                for entry in entries(existing(trail), sealer=sealer)
+                if all(value is None or entry.get(name) == value for name, value in wanted.items())
+                and (patient is None or patient in (entry.get("patient"), entry.get("subject")))
+            ),
+            maxlen=last,
+        )
     if fhir:
         for entry in chosen:
             echo(json.dumps(audit_event(entry), ensure_ascii=False))

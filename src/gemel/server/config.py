@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 PREFIX = "GEMEL_"
-OTHERS = frozenset({"GEMEL_KEY", "GEMEL_KEY_FILE", "GEMEL_DATA", "GEMEL_DEBUG", "GEMEL_NO_WORKER", "GEMEL_CONFIG"})
+OTHERS = frozenset({"GEMEL_KEY", "GEMEL_KEY_FILE", "GEMEL_DATA", "GEMEL_DEBUG", "GEMEL_NO_WORKER"})
 """Variables that are not settings of the server."""
 
 
@@ -58,7 +58,6 @@ class StorePlace(Section):
     place: str = "gemel.sqlite"
     blobs: Path | None = None
     readers: int = Field(default=4, ge=1, le=64)
-    site: str = "gemel"
 
 
 class AuditTrail(Section):
@@ -134,14 +133,12 @@ class Limits(Section):
 
     body_mib: float = Field(default=32.0, gt=0)
     json_depth: int = Field(default=64, ge=4, le=500)
-    page: int = Field(default=1000, ge=1)
     ratio: float = Field(default=100.0, gt=1)
     """Bytes of a compressed body for each that came: above it is refused as a bomb."""
     per_token: float = Field(default=100.0, gt=0)
     """Requests per second, and ``burst`` at once."""
     per_address: float = Field(default=200.0, gt=0)
     burst: int = Field(default=400, ge=1)
-    request_s: float = Field(default=60.0, gt=0)
 
 
 class Worker(Section):

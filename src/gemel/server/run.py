@@ -41,6 +41,7 @@ def _listen(config: ServerConfig) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(2048)  # who comes while the application is put together waits
     except OSError as error:
         listener.close()
         raise StoreError(
