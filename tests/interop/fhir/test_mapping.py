@@ -57,6 +57,80 @@ def test_components_each_become_a_reading() -> None:
     assert (found.read, found.mapped) == (2, 2)
 
 
+def test_two_components_of_one_code_both_stay() -> None:
+    part = {"code": {"coding": [{"system": LOINC, "code": "8480-6"}]}}
+    values = [part | {"valueQuantity": {"value": value, "code": "mm[Hg]", "system": UCUM}} for value in (120, 118)]
+    found = mapped(observation(valueQuantity=None, component=values))
+    record = PatientRecord(id="p1").with_facts(*found.facts)
+    assert sorted(record.exact_readings(Code.parse("loinc:8480-6"), unit="mm[Hg]")[1]) == [118.0, 120.0]
+
+
+def test_samples_become_readings_and_limits() -> None:
+    sampled = {
+        "origin": {"value": 10, "code": "mV", "system": UCUM},
+        "period": 10,
+        "factor": 0.5,
+        "lowerLimit": -4,
+        "upperLimit": 4,
+        "dimensions": 1,
+        "data": "2 E L U -2",
+    }
+    found = mapped(observation(valueQuantity=None, valueSampledData=sampled))
+    start = to_ns("2026-01-31T08:00:00Z")
+    assert [(p.time - start, p.value, p.censored) for p in found.points] == [
+        (0, 11.0, 0),
+        (20_000_000, 8.0, BELOW),
+        (30_000_000, 12.0, ABOVE),
+        (40_000_000, 9.0, 0),
+    ]
+    assert found.repaired == ["samples in error or beyond a limit that is not given: left out"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"valueRange": {"low": {"value": 1, "code": "mg/dL"}, "high": {"value": 2, "code": "mg/dL"}}}, "1 mg/dL to 2 mg/dL"),
+        ({"valueRatio": {"numerator": {"value": 1}, "denominator": {"value": 128}}}, "1:128"),
+        ({"valueString": "not seen"}, "not seen"), ({"valueBoolean": True}, "true"), ({"valueCodeableConcept": {"text": "yellow"}}, "yellow"),
+        ({"valueCodeableConcept": {"coding": [{"system": "http://snomed.info/sct", "code": "260385009"}]}}, "snomed:260385009"),
+    ],
+)  # fmt: skip
+def test_what_is_no_single_number_is_a_finding(value: dict, text: str) -> None:
+    (finding,) = mapped(observation(valueQuantity=None, **value)).findings
+    assert str(finding.value) == text
+
+
+RXNORM = {"coding": [{"system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "860975", "display": "metformin"}]}
+
+
+def test_what_was_taken_is_a_rate_and_what_was_ordered_no_dose() -> None:
+    said = {"resourceType": "MedicationStatement", "id": "s", "status": "completed", "subject": {"reference": "Patient/p1"}, "medicationCodeableConcept": RXNORM,
+            "effectivePeriod": {"start": "2026-01-01T08:00:00Z", "end": "2026-01-11T08:00:00Z"},
+            "dosage": [{"timing": {"repeat": {"frequency": 2, "period": 1, "periodUnit": "d"}}, "doseAndRate": [{"doseQuantity": {"value": 500, "code": "mg", "system": UCUM}}]}]}  # fmt: skip
+    (taken,) = mapped(said).exposures
+    assert (str(taken.code), taken.quantity.value, taken.quantity.unit) == ("rxnorm:860975", 1000.0, "mg/d")
+    ordered = mapped({"resourceType": "MedicationRequest", "id": "r", "status": "active", "intent": "order", "subject": {"reference": "Patient/p1"},
+                      "medicationCodeableConcept": RXNORM, "authoredOn": "2026-01-01"})  # fmt: skip
+    assert ordered.exposures == []
+    assert (str(ordered.findings[0].code), str(ordered.findings[0].value)) == ("gemel:prescription", "rxnorm:860975")
+
+
+def test_what_was_not_given_is_no_exposure() -> None:
+    found = mapped({"resourceType": "MedicationAdministration", "id": "a", "status": "not-done", "subject": {"reference": "Patient/p1"}})
+    assert (found.exposures, found.read) == ([], 0)
+    assert "nothing was given" in (found.kept or "")
+
+
+def test_a_refuted_condition_is_taken_back() -> None:
+    body = {"resourceType": "Condition", "id": "c", "subject": {"reference": "Patient/p1"}, "code": {"coding": [{"system": "http://snomed.info/sct", "code": "44054006"}]},
+            "onsetDateTime": "2020", "recordedDate": "2026-01-01"}  # fmt: skip
+    held = mapped(body)
+    refuted = mapped(body | {"verificationStatus": {"coding": [{"code": "refuted"}]}}, previous=held)
+    record = PatientRecord(id="p1").with_facts(*held.facts)
+    assert [f.code.code for f in record.as_of(NOW).findings] == ["44054006", "time-interval"]
+    assert record.with_facts(*refuted.facts).as_of(NOW).findings == ()
+
+
 def test_every_resource_of_simulated_patients_is_mapped_kept_or_refused_with_a_reason() -> None:
     seen: dict[str, int] = {}
     for _, raw in synthea():

@@ -63,6 +63,17 @@ def map_observation(task: Task) -> None:
             out.mapped += 1
         except Refused as error:
             out.refused.append(Refusal(reason=error.reason, place=f"{task.name or 'resource'}: {place}", what=error.what, fix=error.fix))
+    _part_twins(task)
+
+
+def _part_twins(task: Task) -> None:
+    """Two components of one code (a pressure taken twice) stand under sources of their own: neither supersedes the other."""
+    seen: dict[tuple[str, str, int], int] = {}
+    for number, point in enumerate(task.out.points):
+        count = seen[point.key] = seen.get(point.key, 0) + 1
+        if count > 1:
+            task.out.points[number] = point._replace(source=f"{point.source}#{count}")
+            task.repair("two components of one code: each under a source of its own")
 
 
 def _place(resource: Mapping[str, Any]) -> str:
