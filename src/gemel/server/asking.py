@@ -22,7 +22,6 @@ from gemel.platform.guard import Caller
 from gemel.platform.store import JobStatus, Store, Version, lookup
 from gemel.server.etags import is_known
 from gemel.server.idempotency import Ask, Reply, once
-from gemel.server.resources import ProblemTold
 from gemel.server.services import Services
 
 __all__ = [
@@ -53,11 +52,10 @@ _WHY = {
 
 def Problems(*more: int) -> dict[int | str, dict[str, Any]]:
     """Return how a route may refuse, for the documentation: what all of them may, and more."""
-    found: dict[int | str, dict[str, Any]] = {
-        status: {"description": _WHY[status], "content": _PROBLEM} for status in sorted({400, 401, 403, 404, 413, 422, 429, 503, *more})
+    return {
+        status: {"description": _WHY[status], "content": _PROBLEM}
+        for status in sorted({400, 401, 403, 404, 413, 422, 429, 500, 503, *more})
     }
-    found[500] = {"description": _WHY[500], "model": ProblemTold}  # names the schema, to which the others refer
-    return found
 
 
 def encoded(value: Any) -> bytes:

@@ -75,7 +75,9 @@ def router(services: Services) -> APIRouter:
         found = await services.readers.run(look)
         return told(found, tag=etag(found["epoch"]))
 
-    @routes.put("/patients/{patient}/consents/{consent}", response_model=ConsentTold, responses=Problems(409))
+    new: dict[int | str, dict[str, Any]] = {201: {"model": ConsentTold, "description": "kept"}}
+
+    @routes.put("/patients/{patient}/consents/{consent}", response_model=ConsentTold, responses={**new, **Problems(409)})
     async def give(
         patient: PatientId,
         consent: ConsentId,

@@ -37,6 +37,6 @@ def router(services: Services) -> APIRouter:
 
     made.add_api_route("/fhir-notifications", knock, methods=["POST"], summary="The hospital's server says that something changed")
     made.add_api_route(
-        "/fhir-notifications/{rest:path}", knock, methods=["PUT", "POST"], summary="The same, with a resource that is not looked at"
-    )
+        "/fhir-notifications/{rest:path}", knock, methods=["PUT", "POST"], include_in_schema=False
+    )  # the same, with a resource that is not looked at
     return made

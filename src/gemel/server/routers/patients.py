@@ -15,7 +15,7 @@ from gemel.server.asking import PREFIX, Cursor, Limit, PatientId, Problems, know
 from gemel.server.auth import caller
 from gemel.server.etags import etag
 from gemel.server.paging import read_cursor, write_cursor
-from gemel.server.resources import Page, PatientTold, Searched
+from gemel.server.resources import Page, PatientTold, ProblemTold, Searched
 from gemel.server.services import Services
 
 __all__ = ["router"]
@@ -26,7 +26,11 @@ def router(services: Services) -> APIRouter:
     routes = APIRouter(prefix=PREFIX, tags=["patients"])
     guard = services.guard
 
-    @routes.get("/patients", response_model=Page[PatientTold], responses=Problems())
+    any_other: dict[int | str, dict[str, Any]] = {
+        "default": {"model": ProblemTold, "description": "any other problem"}
+    }  # names the type for all routes
+
+    @routes.get("/patients", response_model=Page[PatientTold], responses={**Problems(), **any_other})
     async def list_patients(who: Annotated[Caller, Depends(caller)], limit: Limit = 50, cursor: Cursor = None) -> Response:
         """List patients in the order of enrolment. All pages are of one snapshot: nobody is skipped, nobody comes twice."""
         place = read_cursor("patients", cursor, (int, int))
