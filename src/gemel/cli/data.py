@@ -24,7 +24,7 @@ __all__ = ["data", "import_"]
 @click.command(
     "import",
     epilog="Layouts: fhir-cgm, nightscout, tidepool, open-mhealth, dexcom, libreview, generic, shanghai, d1namo, colas, glucose-ml, ohio, hupa, "
-    "azt1d, cgmacros, apple-health, omop, hl7v2, vcf, dicom, fhir.",
+    "azt1d, cgmacros, apple-health, omop, hl7v2, vcf, dicom, wfdb, fhir.",
 )
 @click.argument("source", type=FilePath)
 @format_options
@@ -34,6 +34,7 @@ __all__ = ["data", "import_"]
     type=StorePlace,
     help="Append the facts to this store, a file (made when missing) or a postgresql:// URL. What is already there enters once; what cannot be read waits in quarantine.",
 )
+@click.option("--start", metavar="TIME", help="For wfdb: when the recording began, where its header does not say.")
 @click.option("-o", "--output", type=FilePath, help="Write the generic table: a .csv, or for several people a folder.")
 @click.option(
     "--site",
@@ -52,6 +53,7 @@ def import_(
     merge_boluses: bool,
     db: str | Path | None,
     output: Path | None,
+    start: str | None,
     site_file: Path | None,
     verbose: bool,
     json_: bool,
@@ -65,10 +67,10 @@ def import_(
         return store_export(source, db, site=read_site(site_file, tz), verbose=verbose, json_=json_)
     added: dict[str, int] = {}
     if db is None:
-        found = people(source, format=format_, tz=tz, person=person, merge_boluses=merge_boluses)
+        found = people(source, format=format_, tz=tz, person=person, merge_boluses=merge_boluses, start=start)
         _fits(source, found, output)
     else:
-        found, added = _store(existing(source), db, output, format=format_, tz=tz, person=person, merge_boluses=merge_boluses)
+        found, added = _store(existing(source), db, output, format=format_, tz=tz, person=person, merge_boluses=merge_boluses, start=start)
     written: dict[str, str] = {}
     lost: dict[str, tuple[str, ...]] = {}
     if output is not None:
@@ -138,6 +140,12 @@ def _store(
                 record.id: store.append(record.id, record.facts(), recorded=known_until(record), demographics=record.demographics)
                 for record, _ in found
             }
+            if not is_store(source):
+                from gemel.cli.attachments import keep_bytes
+
+                keep_bytes(
+                    store, source, [record for record, _ in found], format=settings["format"], tz=settings["tz"], person=settings["person"]
+                )
             if message is not None:
                 store.settle(message, "done", patients=added)
     return found, added

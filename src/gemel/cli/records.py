@@ -50,7 +50,7 @@ def is_fhir(path: Path, format: str | None) -> bool:
     return format == "fhir" or (format is None and is_clinical(path))
 
 
-def _read(path: Path, format: str | None, tz: str | None, merge_boluses: bool) -> list[tuple[PatientRecord, Any]]:
+def _read(path: Path, format: str | None, tz: str | None, merge_boluses: bool, start: str | None) -> list[tuple[PatientRecord, Any]]:
     """Messages and devices by their content, else the layouts of sensors, pumps and diaries."""
     from gemel.interop import dicom, hl7v2, wearables
 
@@ -61,6 +61,11 @@ def _read(path: Path, format: str | None, tz: str | None, merge_boluses: bool) -
             head = stream.read(64)
         if format == "hl7v2" or hl7v2.is_hl7(head):
             return list(hl7v2.read_file(path, site=hl7v2.Site(zone=tz or "UTC")))
+    if path.is_file() and format in (None, "wfdb"):
+        from gemel.interop import waveforms
+
+        if format == "wfdb" or waveforms.is_wfdb(path):
+            return [_recording(path, tz, start)]
     if path.is_file() and format in (None, "vcf"):
         from gemel.interop import genomics
 
@@ -74,8 +79,22 @@ def _read(path: Path, format: str | None, tz: str | None, merge_boluses: bool) -
     return list(wearables.read_all(path, format=format, tz=tz, merge_boluses=merge_boluses))
 
 
+def _recording(path: Path, tz: str | None, start: str | None) -> tuple[PatientRecord, Any]:
+    from gemel.core.time import to_ns
+    from gemel.interop.waveforms import read_recording, recording_facts
+
+    found = read_recording(path, start=None if start is None else to_ns(start, tz=tz), tz=tz or "UTC")
+    return recording_facts(found)[0], found.report
+
+
 def people(
-    path: Path, *, format: str | None = None, tz: str | None = None, person: str | None = None, merge_boluses: bool = False
+    path: Path,
+    *,
+    format: str | None = None,
+    tz: str | None = None,
+    person: str | None = None,
+    merge_boluses: bool = False,
+    start: str | None = None,
 ) -> list[tuple[PatientRecord, ImportReport | None]]:
     """Return every person at a path with the report of the import; from a store there is none.
 
@@ -94,7 +113,7 @@ def people(
                 (store.record(name), None) for name in store.patients() if person is None or name == person
             ]
     else:
-        found = _read(path, format, tz, merge_boluses)
+        found = _read(path, format, tz, merge_boluses, start)
         if person is not None and len(found) == 1:
             record, report = found[0]
             found = [(record if record.id == person else record.model_copy(update={"id": person}), report)]

@@ -50,7 +50,7 @@ def canonical(body: bytes) -> tuple[Instance, bytes]:
     return told, assemble_file(scan(body).dataset, sop_class=told.sop_class, instance=told.instance, syntax=told.syntax)
 
 
-def keep_image(store: Store, source: str, body: bytes, *, received: int, tz: str = "UTC") -> Kept:
+def keep_image(store: Store, source: str, body: bytes, *, received: int, tz: str = "UTC", patient: str = "") -> Kept:
     """Keep one object; once this returns (outside a batch) it may be acknowledged.
 
     Parameters
@@ -59,6 +59,7 @@ def keep_image(store: Store, source: str, body: bytes, *, received: int, tz: str
     body : a Part 10 file.
     received : ns UTC.
     tz : IANA zone of times for which it names none.
+    patient : pseudonym under which it is kept; left out, what the object says (``PatientID``).
 
     Raises
     ------
@@ -70,11 +71,12 @@ def keep_image(store: Store, source: str, body: bytes, *, received: int, tz: str
             told, file = canonical(body)
         except DataError as error:
             return _aside(store, source, body, received, error)
+        owner = patient or told.patient
         old = images.known(store, told.instance)
         names = {"study": told.study, "series": told.series, "instance": told.instance, "sop_class": told.sop_class}
         if old is not None:
             if old.digest == told.digest:
-                return Kept("known", **names, patient=told.patient)
+                return Kept("known", **names, patient=owner)
             return _aside(
                 store, source, body, received, DataError("an identifier of an object was used before with another content"), **names
             )
@@ -83,14 +85,14 @@ def keep_image(store: Store, source: str, body: bytes, *, received: int, tz: str
         document = Document(
             title=f"{told.modality} object", media_type=MEDIA_TYPE, sha256=sha, time=time, recorded=received, source=f"dicom:{source}"
         )
-        store.append(told.patient, [document], recorded=received)
-        store.add_bytes(told.patient, file)
+        store.append(owner, [document], recorded=received)
+        store.add_bytes(owner, file)
         image = Image(
-            pid=store.subject(told.patient), **names, syntax=told.syntax, modality=told.modality, sha256=sha, digest=told.digest, time=time,
+            pid=store.subject(owner), **names, syntax=told.syntax, modality=told.modality, sha256=sha, digest=told.digest, time=time,
             attributes=told.attributes,
         )  # fmt: skip
         images.insert(store, image, recorded=received)
-        return Kept("new", **names, patient=told.patient)
+        return Kept("new", **names, patient=owner)
 
 
 def _aside(store: Store, source: str, body: bytes, received: int, error: GemelError, **names: str) -> Kept:
