@@ -11,13 +11,15 @@ import pytest
 from _data import require_dataset
 from gemel.core.code import Code
 from gemel.core.time import to_ns
-from gemel.interop.fhir.bulk import pieces
+from gemel.interop.fhir.bulk import pieces, read_piece
+from gemel.interop.fhir.codec import decode
 from gemel.interop.fhir.mapping import Site
 from gemel.platform.adapters import fhir
 from gemel.platform.fhir_import import FhirImport
 from gemel.platform.intake import Intake
 from gemel.platform.store import Store
 from gemel.platform.store.consents import consents_of
+from gemel.platform.store.resources import Resources
 
 NOW = to_ns("2026-01-31T12:00:00Z")
 
@@ -47,15 +49,14 @@ def lay(folder: Path, *trees: object) -> Path:
 
 
 def test_a_bulk_export_that_was_stopped_goes_on_and_comes_to_the_same(tmp_path: Path, store: Store) -> None:
-    source = require_dataset("fhir-bulk-10")
-    parts = list(pieces(source))
+    parts = list(pieces(require_dataset("fhir-bulk-10")))[:8]
     first = importer(store)
-    for piece in parts[:7]:
+    for piece in parts[:3]:
         assert first.take(piece).is_new
     second = importer(store)
-    found = [second.take(piece) for piece in pieces(source)]
-    assert [one.is_new for one in found] == [False] * 7 + [True] * (len(parts) - 7)
-    assert sum(one.report.read for one in found) == 3889
+    found = [second.take(piece) for piece in parts]
+    assert [one.is_new for one in found] == [False] * 3 + [True] * 5
+    assert sum(one.report.read for one in found) == 1202
     with Store(tmp_path / "whole.sqlite") as whole:
         for piece in parts:
             importer(whole).take(piece)
@@ -127,3 +128,28 @@ def test_documents_are_kept_with_their_bytes(tmp_path: Path, store: Store) -> No
     importer(store).take(piece)
     (document,) = store.record("p1").documents
     assert store.get_bytes("p1", document.sha256) == b"hello"
+
+
+def test_resources_are_kept_once_and_by_their_addresses(store: Store) -> None:
+    resources = Resources(store)
+    parts = sorted(pieces(require_dataset("synthea-r4")), key=lambda piece: len(piece.body))[:2]
+    unlike = {
+        (entry["resource"]["resourceType"], entry["resource"]["id"])
+        for part in parts
+        for _, tree, _ in read_piece(part)
+        for entry in tree["entry"]
+    }
+    for again in range(2):
+        work = FhirImport(store, f"hospital{again}", received=NOW + again * 10**9, site=Site(name="hospital"), keep_resources=True)
+        for piece in parts:
+            work.take(piece)
+        assert work.kept == (len(unlike) if again == 0 else 0)
+    for _, tree, _ in read_piece(parts[0]):
+        for entry in tree["entry"]:
+            given = entry["resource"]
+            stored = resources.find(given["resourceType"], given["id"])
+            assert stored is not None
+            assert stored.vid == 1
+            body = decode(resources.body(stored))
+            assert "urn:uuid:" not in str({key: value for key, value in body.items() if key not in ("identifier", "text")})
+            assert {key for key in body if key != "meta"} == {key for key in given if key != "meta"}

@@ -43,6 +43,11 @@ __all__ = ["data", "import_"]
     help="For fhir: what the sender leaves out, a TOML file with name, zone, prefix, version, known_when_true, [codes] and [units].",
 )
 @click.option("--verbose", is_flag=True, help="For fhir with --db: a line for each resource: mapped, kept or refused, and why.")
+@click.option(
+    "--resources",
+    is_flag=True,
+    help="For fhir with --db: also keep each resource as a version of its own, so that the FHIR server serves it.",
+)
 @as_json
 @common
 def import_(
@@ -56,6 +61,7 @@ def import_(
     start: str | None,
     site_file: Path | None,
     verbose: bool,
+    resources: bool,
     json_: bool,
 ) -> int:
     """Read SOURCE and print, for every person, everything that was read, put right, left out or not understood."""
@@ -64,7 +70,7 @@ def import_(
 
         if person is not None or output is not None:
             raise click.UsageError("FHIR names its people itself, and goes into the store: leave --id and -o out, or leave --db out")
-        return store_export(source, db, site=read_site(site_file, tz), verbose=verbose, json_=json_)
+        return store_export(source, db, site=read_site(site_file, tz), verbose=verbose, keep_resources=resources, json_=json_)
     added: dict[str, int] = {}
     if db is None:
         found = people(source, format=format_, tz=tz, person=person, merge_boluses=merge_boluses, start=start)

@@ -49,7 +49,7 @@ def read_site(path: Path | None, tz: str | None) -> Site:
     return Site(**told)
 
 
-def store_export(source: Path, db: str | Path, *, site: Site, verbose: bool, json_: bool) -> int:
+def store_export(source: Path, db: str | Path, *, site: Site, verbose: bool, keep_resources: bool, json_: bool) -> int:
     """Import and tell what became of it. Exit code 1: some resources wait in quarantine."""
     from gemel.interop.fhir.bulk import pieces
     from gemel.interop.report import Tally
@@ -59,7 +59,7 @@ def store_export(source: Path, db: str | Path, *, site: Site, verbose: bool, jso
     new = before = aside = count = 0
     lines: list[Line] = []
     with open_store(db, new=True) as store, Bar() as bar:
-        importer = FhirImport(store, site.name, received=now(), site=site)
+        importer = FhirImport(store, site.name, received=now(), site=site, keep_resources=keep_resources)
         total = 0
         for piece in pieces(existing(source)):
             importer.look_ahead((piece,))
@@ -78,7 +78,14 @@ def store_export(source: Path, db: str | Path, *, site: Site, verbose: bool, jso
         tally.warnings += importer.follow.missing()
         report = tally.report()
         if json_:
-            told = {"report": report.model_dump(), "pieces": count, "pieces_before": before, "new_facts": new, "quarantined": aside}
+            told = {
+                "report": report.model_dump(),
+                "pieces": count,
+                "pieces_before": before,
+                "new_facts": new,
+                "quarantined": aside,
+                "resources_kept": importer.kept,
+            }
             told["patients"] = [{"patient": who, "new_facts": n} for who, n in importer.people.items()]
             print_json(told | ({"resources": [vars(line) for line in lines]} if verbose else {}))
             return 1 if aside else 0
@@ -86,6 +93,8 @@ def store_export(source: Path, db: str | Path, *, site: Site, verbose: bool, jso
     if before:
         echo(f"  {before} of {count} pieces had been imported before")
     echo(f"  stored: {new} new facts of {len(importer.people)} people in {db}")
+    if keep_resources:
+        echo(f"  {importer.kept} resources kept as new versions, for the FHIR server")
     if aside:
         echo(f"  {aside} resources wait in quarantine: gemel quarantine list {db}")
     return 1 if aside else 0

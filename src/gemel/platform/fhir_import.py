@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gemel.core.errors import FormatError
+from gemel.interop.fhir import schema
 from gemel.interop.fhir.bulk import Broken, Piece, read_piece
-from gemel.interop.fhir.codec import encode, thaw
-from gemel.interop.fhir.collect import Collected, Collector, Follow
+from gemel.interop.fhir.codec import decode, encode, thaw
+from gemel.interop.fhir.collect import Collected, Collector, Follow, readdressed
 from gemel.interop.fhir.mapping import Mapped, Site
 from gemel.interop.report import MessageReport, Refusal, Tally
 from gemel.platform.adapters.fhir import with_broken
 from gemel.platform.consent_fhir import Profile, read_consent
 from gemel.platform.store import Store, merges
 from gemel.platform.store.consents import put_consent
+from gemel.platform.store.resources import Change, Resources
 
 __all__ = ["FhirImport", "Line", "Outcome"]
 
@@ -76,13 +78,19 @@ class FhirImport:
     received : ns UTC.
     site : what the sender leaves out.
     profile : how a consent is read that has a period only; see :func:`gemel.platform.consent_fhir.read_consent`.
+    keep_resources : keep every resource of R4 that has an id as a version of its own too, so that the FHIR server serves it. One that is there already, but for
+        what the server says of it, gets no new version.
     """
 
-    def __init__(self, store: Store, source: str, *, received: int, site: Site, profile: Profile | None = None) -> None:
+    def __init__(
+        self, store: Store, source: str, *, received: int, site: Site, profile: Profile | None = None, keep_resources: bool = False
+    ) -> None:
         self._store, self._source, self._received, self._site, self._profile = store, f"fhir/{source}", received, site, profile
+        self._resources = Resources(store) if keep_resources else None
         self._referred: dict[str, Mapping[str, Any]] = {}
         self.follow = Follow()
         self.people: dict[str, int] = {}
+        self.kept = 0
 
     def look_ahead(self, pieces: Iterable[Piece]) -> None:
         """Read what other pieces refer to and do not hold: drugs. Nothing is stored."""
@@ -129,6 +137,8 @@ class FhirImport:
             if not is_new:
                 return self._before(piece, found, len(broken), lines)
             new = self._place(found)
+            if self._resources is not None:
+                self._keep(self._resources, collector)
             self._store.settle(number, "done", patients=found.facts)
             for one in aside:
                 self._set_aside(one)
@@ -159,6 +169,30 @@ class FhirImport:
             put_consent(store, patient, consent, recorded=self._received, resource=_jsonable(plain))
         return new
 
+    def _keep(self, resources: Resources, collector: Collector) -> None:
+        """Write the resources of a piece as versions, in their order; what names each other by ``urn:uuid`` by their addresses."""
+        waiting: dict[str, Change] = {}
+        for entry in collector.in_order():
+            tree = entry.resource
+            kind, rid = tree.get("resourceType"), tree.get("id")
+            known = schema.kind(kind) if isinstance(kind, str) else None
+            if not isinstance(rid, str) or known is None or not known.is_resource or entry.is_r5:
+                continue
+            change = Change(known.name, rid, readdressed(tree, collector.resolve))
+            if change.ref in waiting:  # an earlier version of the same: first that, then this
+                self._write(resources, waiting)
+                waiting = {}
+            waiting[change.ref] = change
+        self._write(resources, waiting)
+
+    def _write(self, resources: Resources, waiting: Mapping[str, Change]) -> None:
+        fresh = []
+        for change in waiting.values():
+            before = resources.find(change.kind, change.rid)
+            if before is None or before.deleted or _plain(decode(resources.body(before))) != _plain(change.tree or {}):
+                fresh.append(change)
+        self.kept += len(resources.write(fresh, recorded=self._received)) if fresh else 0
+
     def _set_aside(self, one: _Aside) -> None:
         if one.patient is not None:
             self._store.append(one.patient, (), recorded=self._received)
@@ -180,6 +214,13 @@ def _jsonable(tree: Any) -> Any:
     if isinstance(tree, list):
         return [_jsonable(one) for one in tree]
     return tree if tree is None or isinstance(tree, (str, bool, int)) else float(tree)
+
+
+def _plain(tree: Mapping[str, Any]) -> bytes:
+    """A resource without what a server says of it."""
+    meta = tree.get("meta")
+    rest = {key: value for key, value in meta.items() if key not in ("versionId", "lastUpdated")} if isinstance(meta, Mapping) else {}
+    return encode({key: value for key, value in sorted(tree.items()) if key != "meta"} | {"meta": rest})
 
 
 def check_empty(outcomes: int, source: str) -> None:

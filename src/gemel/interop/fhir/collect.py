@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 from gemel.core.errors import FormatError
 from gemel.core.record import Demographics, Fact, PatientRecord
-from gemel.interop.fhir.codec import encode
+from gemel.interop.fhir.codec import Element, encode
 from gemel.interop.fhir.mapping import Mapped, Merge, Point, Site, map_resource, take_back
 from gemel.interop.fhir.mapping.base import Resolve, series_of
 from gemel.interop.fhir.mapping.values import items, text_of
 from gemel.interop.fhir.r5 import to_r4, version_of_all
 from gemel.interop.report import MessageReport, Refusal, Tally
 
-__all__ = ["Collected", "Collector", "Entry", "Follow", "collect", "entries"]
+__all__ = ["Collected", "Collector", "Entry", "Follow", "collect", "entries", "readdressed"]
 
 _LITERAL = re.compile(r"(?:[A-Z][A-Za-z]+(?:/[A-Za-z0-9\-.]{1,64}|\?\S{1,500})|urn:(?:uuid|oid):[0-9a-fA-F.\-]+)\Z")
 _USUAL = Site()
@@ -71,11 +71,12 @@ class Collected:
 
 
 class Entry(NamedTuple):
-    """One resource of a source: where it stands, the resource, and its full address in a Bundle."""
+    """One resource of a source: where it stands, the resource (of R5 in the elements of R4), and its full address in a Bundle."""
 
     place: str
     resource: Mapping[str, Any]
     url: str = ""
+    is_r5: bool = False
 
 
 def entries(place: str, tree: Any) -> Iterator[Entry]:
@@ -156,7 +157,7 @@ class Collector:
             read = entry
             if version == "R5":
                 resource, left = to_r4(entry.resource)
-                read = entry._replace(resource=resource)
+                read = entry._replace(resource=resource, is_r5=True)
                 self._left.update(f"{resource.get('resourceType')}.{name}" for name in left)
             self._entries.append(read)
             for name in names_of(read.resource, read.url):
@@ -170,6 +171,10 @@ class Collector:
             found = self._here.get("/".join(plain.rsplit("/", 2)[-2:]))
         return found if found is not None or self.outside is None else self.outside(reference)
 
+    def in_order(self) -> list[Entry]:
+        """Return every resource, those of one id in the order of their versions."""
+        return sorted(self._entries, key=lambda entry: _version(entry.resource))
+
     def finish(self, each: Any = None) -> Collected:
         """Read everything.
 
@@ -178,13 +183,11 @@ class Collector:
         each : called with place, resource and what it gave, for every resource, in order.
         """
         tally = Tally(self.source, "fhir")
-        order = sorted(range(len(self._entries)), key=lambda i: (_version(self._entries[i].resource), i))
         known: dict[str, _Held] = {}
         taken: dict[tuple[str, str, str, int], str] = {}
         gathered = _Gathered()
-        for number in order:
-            place, resource, _ = self._entries[number]
-            self._one(place, resource, known, taken, gathered, tally, each)
+        for entry in self.in_order():
+            self._one(entry.place, entry.resource, known, taken, gathered, tally, each)
         for one in self._mixed:
             tally.read += one.items
             tally.refused.append(one)
@@ -278,6 +281,27 @@ def references(tree: Any) -> Iterator[str]:
             stack += [value for value in one.values() if isinstance(value, (Mapping, tuple, list))]
         elif isinstance(one, (tuple, list)):
             stack += [value for value in one if isinstance(value, (Mapping, tuple, list))]
+
+
+def readdressed(tree: Any, resolve: Resolve) -> Any:
+    """Return a resource in which others are called by type and id, where they can be found, instead of by ``urn:uuid`` or by a search.
+
+    Examples
+    --------
+    >>> readdressed({"subject": {"reference": "urn:uuid:1"}}, lambda _: {"resourceType": "Patient", "id": "p"})
+    {'subject': {'reference': 'Patient/p'}}
+    """
+    if isinstance(tree, Mapping):
+        made: dict[str, Any] = {}
+        for key, value in tree.items():
+            new = readdressed(value, resolve) if isinstance(value, (Mapping, tuple, list)) else value
+            if key == "reference" and isinstance(value, str) and (value.startswith("urn:") or "?" in value):
+                target = resolve(value)
+                if target is not None and target.get("id"):
+                    new = f"{target['resourceType']}/{target['id']}"
+            made[key] = new
+        return Element(made)
+    return tuple(readdressed(one, resolve) for one in tree) if isinstance(tree, (tuple, list)) else tree
 
 
 def count_in(tally: Tally, found: Mapped, place: str) -> None:

@@ -93,7 +93,7 @@ class ObservationReader:
     >>> reader = ObservationReader(received=10**18)
     >>> found = reader.read(raw)
     >>> found.patient, found.points[0].value, len(found.values), reader.read(raw) == found
-    ('p', 70.5, 12, True)
+    ('p', 70.5, 11, True)
     """
 
     def __init__(self, *, received: int, site: Site | None = None, resolve: Resolve | None = None) -> None:
