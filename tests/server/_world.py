@@ -86,13 +86,13 @@ def readings(n: int = 12, start: int = NOW - 60 * MINUTE) -> Series:
     )
 
 
-def people(store: Store) -> dict[str, str]:
+def people(store: Store, *, has_consents: bool = True) -> dict[str, str]:
     if set(store.patients()) >= {ADA, BOB}:
         return {patient: store.subject(patient) for patient in (ADA, BOB)}
     ids = {}
     for patient in (ADA, BOB):
         store.append(patient, [readings()], recorded=NOW - 1, demographics=Demographics(sex="female", age=50.0))
-        for scope in ("patient-privacy", "research"):
+        for scope in ("patient-privacy", "research") if has_consents else ():
             put_consent(
                 store, patient, Consent(id=f"c-{scope}", patient=patient, base=True, scope=scope, given=1, models=MODELS), recorded=NOW - 1
             )
