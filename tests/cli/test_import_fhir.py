@@ -63,3 +63,23 @@ def test_settings_that_a_site_has_no_place_for(gemel, tmp_path):
     assert told.code != 0
     assert "nmae" in told.err
     assert gemel("import", "x.ndjson", "--db", "s.sqlite", "--id", "me").code == 2
+
+
+def test_what_came_as_fhir_leaves_as_it_came_and_the_rest_as_resources_of_its_facts(gemel, tmp_path):
+    lines = [
+        observation("a"),
+        {"resourceType": "Patient", "id": "p1", "gender": "female"},
+        {"resourceType": "Claim", "id": "c", "patient": {"reference": "Patient/p1"}},
+    ]
+    (tmp_path / "x.ndjson").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "sensor.csv").write_text("time,glucose_mg_dl\n2026-01-30T08:00Z,110\n2026-01-30T08:05Z,112\n")
+    assert gemel("import", "x.ndjson", "--db", "s.sqlite", "--resources").code == 0
+    assert gemel("import", "sensor.csv", "--id", "p1", "--db", "s.sqlite").code == 0
+    told = gemel("export", "s.sqlite", "--format", "fhir", "-o", "out", "--json").json()["resources"]
+    assert {kind: tuple(row.values()) for kind, row in told.items()} == {"Observation": (1, 2), "Patient": (1, 0), "Claim": (1, 0)}
+    back = [json.loads(line) for line in (tmp_path / "out" / "Observation.ndjson").read_text().splitlines()]
+    assert {k: v for k, v in back[0].items() if k != "meta"} == observation("a")
+    assert '"value":70.5' in (tmp_path / "out" / "Observation.ndjson").read_text()
+    again = gemel("import", "out", "--format", "fhir", "--json").json()["people"]
+    assert [(one["patient"], one["report"]["mapped"], one["report"]["refused"]) for one in again] == [("p1", 4, [])]
+    assert gemel("export", "s.sqlite", "--format", "fhir", "-o", "out").code == 2

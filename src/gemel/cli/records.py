@@ -188,7 +188,7 @@ def _summary(record: PatientRecord) -> dict[str, float]:
 
 @click.command()
 @click.argument("record", type=FilePath)
-@click.option("--format", "format_", type=click.Choice(EXPORTS), default="csv", show_default=True, help="What to write.")
+@click.option("--format", "format_", type=click.Choice((*EXPORTS, "fhir")), default="csv", show_default=True, help="What to write.")
 @click.option("-o", "--output", type=FilePath, required=True, help="The file; for several people a folder.")
 @click.option("--from", "layout", metavar="NAME", help="Layout of RECORD; recognised from the content when left out.")
 @click.option("--tz", metavar="ZONE", help="Time zone of times that carry none, such as Europe/Berlin.")
@@ -201,8 +201,15 @@ def export(
 ) -> int:
     """Write RECORD (a file, folder or store) in another format, and say what that has no place for.
 
-    Formats: csv (the generic table), nightscout, tidepool, open-mhealth, fhir-cgm (the transaction of the HL7 CGM guide).
+    Formats: csv (the generic table), nightscout, tidepool, open-mhealth, fhir-cgm (the transaction of the HL7 CGM guide), fhir (NDJSON of resources in a
+    folder: what came as FHIR and was kept leaves as it came, all else as resources made of its facts).
     """
+    if format_ == "fhir":
+        from gemel.cli.export_fhir import export_fhir
+
+        if summary:
+            raise click.UsageError("--summary belongs to fhir-cgm; fhir holds none")
+        return export_fhir(existing(record), output, layout=layout, tz=tz, person=person, json_=json_)
     from gemel.interop.wearables import write
 
     if summary and format_ != "fhir-cgm":
