@@ -70,6 +70,10 @@ ROUTES: list[Route] = [
     Route("POST", "/fhir-notifications"),
     Route("PUT", "/fhir-notifications/{rest:path}"),
     Route("POST", "/fhir-notifications/{rest:path}"),
+    # decision support: a token of a listed client, for one address, used once; who may see what is asked inside (test_cds.py)
+    Route("GET", "/cds-services", is_open=True),
+    Route("POST", "/cds-services/gemel-advice", "forecast"),
+    Route("POST", "/cds-services/gemel-advice/feedback", "create"),
     # who treats whom
     Route("GET", "/api/v1/patients/{patient}/relations", "read", aim=at("/api/v1/patients/{patient}/relations")),
     Route(
@@ -88,3 +92,7 @@ ROUTES += API
 from _routes_fhir import FHIR  # noqa: E402  it needs Route
 
 ROUTES += FHIR
+
+from _routes_dicomweb import DICOMWEB  # noqa: E402  it needs Route
+
+ROUTES += DICOMWEB

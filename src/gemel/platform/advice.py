@@ -11,11 +11,13 @@ from pydantic import ValidationError
 
 from gemel.core.advice import ForecastTable, Proposal
 from gemel.core.code import Code
-from gemel.core.errors import FormatError, GemelError
+from gemel.core.errors import FormatError, GemelError, StoreError
 from gemel.core.record import PatientRecord
 from gemel.core.time import MINUTE
+from gemel.platform.store import Store, lookup
+from gemel.platform.store.versions import Version
 
-__all__ = ["observed", "read_forecast", "read_proposal", "write_forecast", "write_proposal"]
+__all__ = ["forecast_behind", "observed", "read_forecast", "read_proposal", "write_forecast", "write_proposal"]
 
 
 def write_proposal(proposal: Proposal) -> bytes:
@@ -105,3 +107,14 @@ def observed(
                 minutes = (int(when) - table.issued) / MINUTE
                 found[f"{output}+{minutes:g}min"] = (int(time[near]), float(value[near]), bool(low <= value[near] <= high))
     return found
+
+
+def forecast_behind(store: Store, proposal: Version) -> tuple[str, ForecastTable] | None:
+    """Return id and table of the forecast that a proposal was made with: the one that it names, else the standing one of then; ``None`` without one."""
+    told = proposal.meta.get("forecast")
+    latest = None if isinstance(told, str) else lookup.newest(store, "forecast", proposal.patient, proposal.name, as_of=proposal.recorded)
+    found = told if isinstance(told, str) else latest.id if latest else ""
+    try:
+        return (found, read_forecast(lookup.version_body(store, "forecast", found))) if found else None
+    except (FormatError, StoreError):
+        return None

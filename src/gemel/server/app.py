@@ -23,8 +23,9 @@ ROUTERS: tuple[str, ...] = (
     "emergency",
     "relations",
     "patients", "series", "arrays", "twins", "forecasts", "recommendations", "jobs", "events", "imports", "quarantine", "consents", "rights", "audit", "evidence",
-    "notifications",
+    "notifications", "cds",
     "fhir",
+    "dicomweb",
 )  # fmt: skip
 """Modules of ``gemel.server.routers``, each with ``router(services) -> APIRouter``."""
 

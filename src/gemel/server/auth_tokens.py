@@ -51,13 +51,14 @@ def _refuse(reason: str) -> AuthenticationError:
 
 @dataclass(frozen=True)
 class Trust:
-    """What is expected of a token: issuer, audiences of which one must be named, algorithms, and whether an id that is used once must be there."""
+    """What is expected of a token: issuer, audiences of which one must be named, algorithms, and whether an id that is used once, and a subject, must be there."""
 
     issuer: str
     audience: frozenset[str]
     algorithms: frozenset[str]
     most_s: float | None = None
     has_id: bool = False
+    has_subject: bool = True
 
 
 def _part(text: str) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def _check(claims: Mapping[str, Any], trust: Trust, now: float, skew: float) -> 
     if (begins is not None and begins - skew > now) or (issued is not None and issued - skew > now):
         raise _refuse("it holds later only")
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= _MOST_TEXT:
+    if (subject is not None or trust.has_subject) and (not isinstance(subject, str) or not 0 < len(subject) <= _MOST_TEXT):
         raise _refuse("it does not say who")
     number = claims.get("jti")
     if (number is not None or trust.has_id) and (not isinstance(number, str) or not 0 < len(number) <= _MOST_TEXT):

@@ -16,7 +16,7 @@ from gemel.core.errors import AccessDenied, FormatError, RemoteError, StoreError
 from gemel.core.time import MINUTE, iso
 from gemel.interop.fhir.advice import SYSTEM, advice_bundle, provenance, read_answer
 from gemel.interop.fhir.client import FhirClient
-from gemel.platform.advice import read_forecast, read_proposal
+from gemel.platform.advice import forecast_behind, read_proposal
 from gemel.platform.audit_event import audit_event
 from gemel.platform.derived import derived_resource
 from gemel.platform.store import Event, Store, lookup
@@ -64,17 +64,9 @@ def _gather(store: Store, key: str) -> Found | None:
     except (FormatError, StoreError):
         _LOG.warning("a stored proposal cannot be read", extra={"proposal": key})
         return None
-    told = version.meta.get("forecast")
-    latest = None if isinstance(told, str) else lookup.newest(store, "forecast", version.patient, version.name, as_of=version.recorded)
-    found = told if isinstance(told, str) else latest.id if latest else ""
-    forecasts = []
-    if found:
-        try:
-            forecasts.append((found, read_forecast(lookup.version_body(store, "forecast", found))))
-        except (FormatError, StoreError):
-            _LOG.warning("a stored forecast cannot be read", extra={"forecast": found})
+    behind = forecast_behind(store, version)
     basis = version.meta.get("basis")
-    return Found(proposal, version, tuple(forecasts), tuple(map(str, basis)) if isinstance(basis, list) else ())
+    return Found(proposal, version, () if behind is None else (behind,), tuple(map(str, basis)) if isinstance(basis, list) else ())
 
 
 class Sending:
