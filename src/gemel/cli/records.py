@@ -75,7 +75,7 @@ def _read(path: Path, format: str | None, tz: str | None, merge_boluses: bool, s
         from gemel.interop.fhir.mapping import Site
         from gemel.interop.fhir.reading import read_folder
 
-        return list(read_folder(path, received=time.time_ns(), site=Site(zone=tz or "UTC")))
+        return list(read_folder(path, received=time.time_ns(), site=Site(zone=tz or "UTC", known_when_true=True)))
     return list(wearables.read_all(path, format=format, tz=tz, merge_boluses=merge_boluses))
 
 

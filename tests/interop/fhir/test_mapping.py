@@ -121,6 +121,18 @@ def test_what_was_not_given_is_no_exposure() -> None:
     assert "nothing was given" in (found.kept or "")
 
 
+def test_a_person_has_sex_and_age_and_a_death_is_known_no_earlier_than_somebody_says() -> None:
+    body = {"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1950-01-01", "deceasedDateTime": "2020-01-01T00:00:00Z",
+            "identifier": [{"system": "urn:mrn", "value": "17"}], "name": [{"family": "Secret"}]}  # fmt: skip
+    found = mapped(body)
+    (death,) = found.findings
+    assert (found.patient, found.demographics.sex, found.demographics.age) == ("p1", "female", 70.0)
+    assert (death.time, death.recorded) == (to_ns("2020-01-01T00:00:00Z"), NOW)
+    assert found.identifiers == (("urn:mrn", "17"),)
+    assert "Secret" not in repr(found.facts) + repr(found.demographics)
+    assert mapped(body, site=Site(known_when_true=True)).findings[0].recorded == death.time
+
+
 def test_a_refuted_condition_is_taken_back() -> None:
     body = {"resourceType": "Condition", "id": "c", "subject": {"reference": "Patient/p1"}, "code": {"coding": [{"system": "http://snomed.info/sct", "code": "44054006"}]},
             "onsetDateTime": "2020", "recordedDate": "2026-01-01"}  # fmt: skip

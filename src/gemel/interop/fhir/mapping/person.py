@@ -51,7 +51,8 @@ def map_patient(task: Task) -> None:
             task.repair("a death in the future: left out")
         else:
             at = low
-            out.findings.append(Finding(code=DEATH, time=low, recorded=max(recorded, low), source=task.source, id=task.fact_id("death")))
+            known = max(recorded_of(task, time=low), low)
+            out.findings.append(Finding(code=DEATH, time=low, recorded=known, source=task.source, id=task.fact_id("death")))
             if high - low > DAY:
                 task.repair("a death known to a month or a year: its begin taken")
     elif resource.get("deceasedBoolean") is True:
