@@ -20,11 +20,11 @@ __all__ = ["ROUTERS", "make_app"]
 ROUTERS: tuple[str, ...] = (
     "ops",
     "auth",
+    "fhir",
     "emergency",
     "relations",
     "patients", "series", "arrays", "twins", "forecasts", "recommendations", "jobs", "events", "imports", "quarantine", "consents", "rights", "audit", "evidence",
     "notifications", "cds",
-    "fhir",
     "dicomweb",
 )  # fmt: skip
 """Modules of ``gemel.server.routers``, each with ``router(services) -> APIRouter``."""
