@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +22,16 @@ from gemel.platform.access_sql import NO, YES, Predicate, compile_predicate
 from gemel.platform.consent import Consent, Datum
 from gemel.platform.scopes import LETTERS, Scope, allows
 from gemel.platform.store.consents import consents_of, epoch_of, epochs
+from gemel.platform.store.relations import Relation, treated_by
 from gemel.platform.store.store import Store
 
 __all__ = ["Caller", "Guard"]
 
 _KEPT = 10_000
 """People whose consents are held, read, in memory."""
+
+_RELATIONS = 200_000
+"""Relations that are held, opened, in memory."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Guard:
     def __init__(self, audit: Audit, clock: Callable[[], int]) -> None:
         self.audit, self.clock = audit, clock
         self._known: OrderedDict[str, tuple[int, tuple[Consent, ...]]] = OrderedDict()
+        self._relations: dict[tuple[str, int], Relation] = {}
         self._lock = threading.Lock()
 
     def consents(self, store: Store, subject: str) -> tuple[Consent, ...]:
@@ -88,10 +94,23 @@ class Guard:
                 self._known.popitem(last=False)
         return found[1]
 
+    def writing_to(self, audit: Audit) -> Guard:
+        """Return this guard, with what it knows, writing down elsewhere: for one request, whose entries are put on the disk together."""
+        made = copy(self)
+        made.audit = audit
+        return made
+
+    def treated(self, store: Store, who: str, kinds: tuple[str, ...]) -> frozenset[str]:
+        """Return the random ids of those with whom somebody (a reference) stands in a relation of one of these kinds now."""
+        if len(self._relations) > _RELATIONS:
+            self._relations = {}
+        return treated_by(store, who, time=self.clock(), kinds=kinds, known=self._relations)
+
     def forget(self, subject: str) -> None:
         """Let go of what is held of a person: when they were erased."""
         with self._lock:
             self._known.pop(subject, None)
+        self._relations = {}
 
     def decide(self, store: Store, caller: Caller, action: str, resource: Resource) -> Decision:
         """Decide, and write nothing down: for a look inside a transaction that writes, after which :meth:`log` is called.

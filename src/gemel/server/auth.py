@@ -18,10 +18,10 @@ from gemel.core.errors import AccessDenied, AuthenticationError, StoreError
 from gemel.core.time import SECOND
 from gemel.platform.access import ROLES, Role, Subject
 from gemel.platform.consent import covers
-from gemel.platform.guard import Caller
+from gemel.platform.guard import Caller, Guard
 from gemel.platform.scopes import Scope, read_scopes
 from gemel.platform.store import Store
-from gemel.platform.store.relations import open_glass, treated_by
+from gemel.platform.store.relations import open_glass
 from gemel.platform.store.token_uses import is_used
 from gemel.server.auth_issuers import Issuers
 from gemel.server.auth_tokens import Tokens, unverified, verify
@@ -120,10 +120,10 @@ def identity_of(claims: Mapping[str, Any], issuer: Issuer | None = None) -> Iden
     )
 
 
-def subject_of(store: Store, identity: Identity, *, time: int) -> tuple[Subject, frozenset[str]]:
-    """Return who asks, with those whom they treat or act for at a time (ns UTC) and an emergency that is open; and whom the token names."""
+def subject_of(store: Store, identity: Identity, guard: Guard) -> tuple[Subject, frozenset[str]]:
+    """Return who asks, with those whom they treat or act for now and an emergency that is open; and whom the token names."""
     kinds = _KINDS.get(identity.role, ())
-    patients = treated_by(store, identity.who, time=time, kinds=kinds) if kinds else frozenset()
+    patients = guard.treated(store, identity.who, kinds) if kinds else frozenset()
     named = set()
     for pseudonym in identity.patients:
         try:
@@ -131,7 +131,7 @@ def subject_of(store: Store, identity: Identity, *, time: int) -> tuple[Subject,
         except StoreError as error:
             if not error.what.startswith("the store has no such"):
                 raise
-    glass = open_glass(store, identity.who, time=time) if identity.role in ("nurse", "physician", "other-physician") else None
+    glass = open_glass(store, identity.who, time=guard.clock()) if identity.role in ("nurse", "physician", "other-physician") else None
     reach = patients | named if kinds else frozenset()
     return Subject(identity.who, identity.role, identity.actors, reach, glass), frozenset(named)
 
@@ -218,12 +218,11 @@ async def caller(request: HTTPConnection) -> Caller:
             raise AccessDenied("the token is for another purpose", seen=purpose[:20], expected=identity.purpose, is_open=True)
         purpose = purpose or identity.purpose
     purpose = purpose or identity.usual
-    now = services.clock()
 
     def look(store: Store) -> tuple[Subject, frozenset[str]]:
         if identity.session and is_used(store, f"ended|{identity.session}"):
             raise AuthenticationError("the session has ended", fix="log in again")
-        return subject_of(store, identity, time=now)
+        return subject_of(store, identity, services.guard)
 
     subject, launch = await services.readers.run(look)
     state = request.state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 from gemel.core.errors import StoreError
@@ -127,13 +128,28 @@ def relations_with(store: Store, subject: str) -> tuple[Relation, ...]:
         return tuple(_relation(store, subject, rev, body) for rev, body in newest.values())
 
 
-def treated_by(store: Store, who: str, *, time: int, kinds: tuple[str, ...] = KINDS) -> frozenset[str]:
-    """Return the random ids of those with whom somebody stands in a relation at a time, ns UTC."""
+def treated_by(
+    store: Store, who: str, *, time: int, kinds: tuple[str, ...] = KINDS, known: MutableMapping[tuple[str, int], Relation] | None = None
+) -> frozenset[str]:
+    """Return the random ids of those with whom somebody stands in a relation at a time, ns UTC.
+
+    Parameters
+    ----------
+    known : (random id, revision) -> relations that were opened before; it is filled. What stands in the store is never changed.
+    """
+    known = {} if known is None else known
     with store._transaction("read") as database:
-        chosen = "SELECT pid, rev, body FROM care WHERE who = ? ORDER BY pid, rev"
-        newest = {pid: (rev, body) for pid, rev, body in database.execute(chosen, (store._sealing.token("care", who),)).fetchall()}
-        found = {pid: _relation(store, pid, rev, body) for pid, (rev, body) in newest.items()}
-    return frozenset(pid for pid, relation in found.items() if relation.kind in kinds and relation.holds(time))
+        chosen = "SELECT pid, max(rev) FROM care WHERE who = ? GROUP BY pid"
+        newest = database.execute(chosen, (store._sealing.token("care", who),)).fetchall()
+        found = set()
+        for pid, rev in newest:
+            relation = known.get((pid, rev))
+            if relation is None:
+                (body,) = database.execute("SELECT body FROM care WHERE pid = ? AND rev = ?", (pid, rev)).fetchone()
+                relation = known[pid, rev] = _relation(store, pid, rev, body)
+            if relation.kind in kinds and relation.holds(time):
+                found.add(pid)
+    return frozenset(found)
 
 
 def is_enrolled(store: Store, subject: str) -> bool:
