@@ -14,6 +14,7 @@ from gemel.core.errors import DataError, GemelError
 from gemel.core.geometry import Volume
 from gemel.core.record import Document
 from gemel.interop.dicom.assemble import Slice, assemble
+from gemel.interop.dicom.decode import Decoder
 from gemel.interop.dicom.header import read_slice, time_of
 from gemel.interop.dicom.instance import Instance, read_instance
 from gemel.interop.dicom.part10 import assemble_file, scan
@@ -127,14 +128,15 @@ def read_volumes(store: Store, study: str, series: str, *, recorded: int, tz: st
     """
     left: list[str] = []
     grids: dict[tuple[object, ...], list[Slice]] = {}
-    for image in images.find(store, study, series):
-        try:
-            found = read_slice(bytes_of(store, image), tz=tz)
-        except DataError as error:
-            if "pixels" in error.what:
-                left.append(error.what)
-            continue
-        grids.setdefault(found.grid, []).append(found)
+    with Decoder() as decoder:
+        for image in images.find(store, study, series):
+            try:
+                found = read_slice(bytes_of(store, image), tz=tz, decoder=decoder)
+            except DataError as error:
+                if "pixels" in error.what:
+                    left.append(error.what)
+                continue
+            grids.setdefault(found.grid, []).append(found)
     made: list[Volume] = []
     for slices in grids.values():
         try:

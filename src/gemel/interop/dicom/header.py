@@ -19,6 +19,7 @@ import numpy as np
 from gemel.core.errors import DataError, FormatError, TimeError
 from gemel.core.time import to_ns
 from gemel.interop.dicom.assemble import Slice
+from gemel.interop.dicom.decode import Decoder
 from gemel.interop.dicom.instance import parse
 from gemel.interop.dicom.part10 import DEFLATED, MAX_DEPTH, MAX_INFLATED
 
@@ -39,7 +40,7 @@ def _quiet(words: str) -> None:
     del words
 
 
-def read_slice(source: Path | bytes, *, tz: str, note: Callable[[str], None] | None = None) -> Slice:
+def read_slice(source: Path | bytes, *, tz: str, note: Callable[[str], None] | None = None, decoder: Decoder | None = None) -> Slice:
     """Read the one image of a file.
 
     Parameters
@@ -47,6 +48,7 @@ def read_slice(source: Path | bytes, *, tz: str, note: Callable[[str], None] | N
     source : the file, or its bytes.
     tz : IANA zone of times for which the file names none.
     note : called with what was assumed, in words.
+    decoder : of compressed pixels; without one they are refused.
 
     Raises
     ------
@@ -59,12 +61,14 @@ def read_slice(source: Path | bytes, *, tz: str, note: Callable[[str], None] | N
         raise FormatError(
             "the file is too large", seen=f"{size} bytes", expected=f"at most {MAX_INFLATED}", fix="read it with another tool"
         )
-    data, part = parse(source.read_bytes() if isinstance(source, Path) else source)
+    body = source.read_bytes() if isinstance(source, Path) else source
+    data, part = parse(body)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what pydicom warns of is a matter of names; what decides is checked here
         try:
             _check_depth(data, 0)
-            return _slice(data, part.syntax, tz, note or _quiet)
+            decode = None if decoder is None else lambda: decoder.decode(body)
+            return _slice(data, part.syntax, tz, note or _quiet, decode)
         except RecursionError as error:
             raise FormatError("sequences are nested too deeply", seen="beyond what can be read", expected=f"at most {MAX_DEPTH}") from error
         except DataError:
@@ -114,7 +118,7 @@ def _numbers(data: Any, name: str, count: int) -> np.ndarray:
     return array
 
 
-def _slice(data: Any, syntax: str, tz: str, note: Callable[[str], None]) -> Slice:
+def _slice(data: Any, syntax: str, tz: str, note: Callable[[str], None], decode: Callable[[], np.ndarray] | None) -> Slice:
     if "PixelData" not in data:
         raise DataError(
             "a file without an image",
@@ -139,7 +143,7 @@ def _slice(data: Any, syntax: str, tz: str, note: Callable[[str], None]) -> Slic
     number = data.get("SeriesNumber")
     return Slice(
         patient=patient, series=str(data.get("SeriesInstanceUID", "")), instance=str(data.get("SOPInstanceUID", "")),
-        name=f"{modality} series {number}" if number not in (None, "") else modality, values=_pixels(data, syntax), position=position,
+        name=f"{modality} series {number}" if number not in (None, "") else modality, values=_pixels(data, syntax, decode), position=position,
         orientation=orientation, spacing=(float(spacing[0]), float(spacing[1])), thickness=float(thickness) if thickness else None,
         unit=_unit(data, modality), time=_time(data, tz, note),
     )  # fmt: skip
@@ -151,8 +155,8 @@ def _unit(data: Any, modality: str) -> str:
     return "[hnsf'U]" if is_hounsfield else "1"
 
 
-def _pixels(data: Any, syntax: str) -> np.ndarray:
-    if syntax not in _PLAIN:
+def _pixels(data: Any, syntax: str, decode: Callable[[], np.ndarray] | None) -> np.ndarray:
+    if syntax not in _PLAIN and decode is None:
         raise FormatError(
             "the pixels are compressed",
             seen=syntax or "no transfer syntax",
@@ -173,6 +177,24 @@ def _pixels(data: Any, syntax: str) -> np.ndarray:
         )
     if rows * columns > _MOST_VOXELS:
         raise FormatError("an image too large", seen=f"{rows} x {columns}", expected=f"at most {_MOST_VOXELS} pixels")
+    if syntax in _PLAIN:
+        values = _stored(data, syntax, rows, columns, allocated, stored)
+    else:
+        assert decode is not None  # refused above
+        values = decode().astype(np.int64)
+        if values.shape != (rows, columns):
+            raise FormatError("the pixels have not the shape that the header says", seen=values.shape, expected=(rows, columns))
+    slope, intercept = float(data.get("RescaleSlope", 1) or 1), float(data.get("RescaleIntercept", 0) or 0)
+    if not np.isfinite([slope, intercept]).all():
+        raise FormatError("the rescaling is no number", seen="not finite", expected="slope and intercept")
+    if slope == 1.0 and intercept.is_integer():
+        shifted = values + int(intercept)
+        small = np.iinfo(np.int16)
+        return shifted.astype(np.int16 if shifted.min() >= small.min and shifted.max() <= small.max else np.int32)
+    return (values * slope + intercept).astype(np.float32)
+
+
+def _stored(data: Any, syntax: str, rows: int, columns: int, allocated: int, stored: int) -> np.ndarray:
     raw, needed = bytes(data.PixelData), rows * columns * allocated // 8
     if len(raw) != needed + needed % 2:
         raise FormatError(
@@ -192,14 +214,7 @@ def _pixels(data: Any, syntax: str) -> np.ndarray:
     values = (values >> shift) & ((1 << stored) - 1)
     if signed:
         values = np.where(values >> (stored - 1) & 1, values - (1 << stored), values)
-    slope, intercept = float(data.get("RescaleSlope", 1) or 1), float(data.get("RescaleIntercept", 0) or 0)
-    if not np.isfinite([slope, intercept]).all():
-        raise FormatError("the rescaling is no number", seen="not finite", expected="slope and intercept")
-    if slope == 1.0 and intercept.is_integer():
-        shifted = values + int(intercept)
-        small = np.iinfo(np.int16)
-        return shifted.astype(np.int16 if shifted.min() >= small.min and shifted.max() <= small.max else np.int32)
-    return (values * slope + intercept).astype(np.float32)
+    return values
 
 
 def _time(data: Any, tz: str, note: Callable[[str], None]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from gemel.core.errors import DataError, FormatError
 from gemel.core.record import PatientRecord
 from gemel.interop.dicom.assemble import Slice, assemble
+from gemel.interop.dicom.decode import Decoder
 from gemel.interop.dicom.header import read_slice
 from gemel.interop.report import MessageReport, Tally
 
@@ -55,11 +56,12 @@ def read_folder(path: Path, *, tz: str = "UTC", recorded: int | None = None) -> 
     tally = Tally(path.name, "dicom")
     grids: dict[tuple[object, ...], list[tuple[Slice, str]]] = {}
     seen: dict[str, Slice] = {}
+    decoder = Decoder()
     for number, file in enumerate(_files(path), start=1):
         tally.read += 1
         place = f"file {number}"  # a name of a file can hold a person's
         try:
-            one = read_slice(file, tz=tz, note=tally.repair)
+            one = read_slice(file, tz=tz, note=tally.repair, decoder=decoder)
         except DataError as error:
             tally.refuse("not-read", place, error.what + (f" ({error.seen})" if error.seen else ""), error.fix or "")
             continue
@@ -72,6 +74,7 @@ def read_folder(path: Path, *, tz: str = "UTC", recorded: int | None = None) -> 
             continue
         seen[one.instance or place] = one
         grids.setdefault(one.grid, []).append((one, place))
+    decoder.close()
     records: dict[str, PatientRecord] = {}
     for found in grids.values():
         slices: Sequence[Slice] = [one for one, _ in found]
