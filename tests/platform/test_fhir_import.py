@@ -119,6 +119,17 @@ def test_people_that_are_one_are_read_as_one(tmp_path: Path, store: Store) -> No
     assert len(store.record("p2").series) == 1
 
 
+def test_two_people_each_replaced_by_the_other_do_not_stop_an_import(tmp_path: Path, store: Store) -> None:
+    people = [
+        {"resourceType": "Patient", "id": a, "link": [{"other": {"reference": f"Patient/{b}"}, "type": "replaced-by"}]}
+        for a, b in (("p1", "p2"), ("p2", "p1"))
+    ]
+    (piece,) = pieces(lay(tmp_path / "in", *people, weight("a", 70.0)))
+    work = importer(store)
+    assert work.take(piece).facts == 1
+    assert any("was not made" in what for what in work.told)
+
+
 def test_documents_are_kept_with_their_bytes(tmp_path: Path, store: Store) -> None:
     letter = {
         "resourceType": "DocumentReference", "id": "d", "status": "current", "subject": {"reference": "Patient/p1"}, "date": "2026-01-01T00:00:00Z",

@@ -75,7 +75,7 @@ def store_export(source: Path, db: str | Path, *, site: Site, verbose: bool, kee
                 _say(found)
             lines += found.lines if verbose and json_ else ()
             bar.update(count, note=f"{new} facts")
-        tally.warnings += importer.follow.missing()
+        tally.warnings += [*sorted(importer.told), *importer.follow.missing()]
         report = tally.report()
         if json_:
             told = {

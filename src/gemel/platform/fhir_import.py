@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gemel.core.errors import FormatError
+from gemel.core.errors import FormatError, StoreError
 from gemel.interop.fhir import schema
 from gemel.interop.fhir.bulk import Broken, Piece, read_piece
 from gemel.interop.fhir.codec import decode, encode, thaw
@@ -91,6 +91,7 @@ class FhirImport:
         self.follow = Follow()
         self.people: dict[str, int] = {}
         self.kept = 0
+        self.told: set[str] = set()
 
     def look_ahead(self, pieces: Iterable[Piece]) -> None:
         """Read what other pieces refer to and do not hold: drugs. Nothing is stored."""
@@ -156,12 +157,19 @@ class FhirImport:
             self.people[patient] = self.people.get(patient, 0) + added
             new += added
             for body in found.documents.get(patient, ()):
+                if store.blobs is None:
+                    self.told.add(
+                        "documents without a folder for large bytes: their bytes stay in the inbox; name one in the configuration"
+                    )
+                    break
                 store.add_bytes(patient, body)
+        for merge in found.unmerged:
+            merges.undo(store, merge.survivor, merge.prior, recorded=self._received)
         for merge in found.merges:
-            for name in (merge.survivor, merge.prior):
-                if name not in found.facts:
-                    store.append(name, (), recorded=self._received)
-            merges.merge(store, merge.survivor, merge.prior, recorded=self._received)
+            try:
+                merges.merge(store, merge.survivor, merge.prior, recorded=self._received)
+            except StoreError as error:  # two people each said to be replaced by the other: which is right cannot be told
+                self.told.add(f"a merge of two people that was not made: {error.what}; {error.fix}")
         for patient, resource in found.consents:
             plain = thaw(resource)
             store.append(patient, (), recorded=self._received)

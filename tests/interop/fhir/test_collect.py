@@ -96,6 +96,27 @@ def test_people_that_are_one_have_one_record() -> None:
     assert (record.id, len(record.series)) == ("p2", 1)
 
 
+def test_a_link_that_is_gone_undoes_the_merge() -> None:
+    old = {
+        "resourceType": "Patient",
+        "id": "p1",
+        "meta": {"versionId": "1"},
+        "link": [{"other": {"reference": "Patient/p2"}, "type": "replaced-by"}],
+    }
+    found = read(old, {"resourceType": "Patient", "id": "p1", "meta": {"versionId": "2"}})
+    assert (found.merges, [m[:2] for m in found.unmerged]) == ([], [("p2", "p1")])
+
+
+def test_the_same_statement_read_on_another_day_is_the_same_fact() -> None:
+    said = {"resourceType": "MedicationStatement", "id": "s", "status": "active", "subject": {"reference": "Patient/p1"}, "dateAsserted": "2026-01-15T08:00:00Z",
+            "medicationCodeableConcept": {"coding": [{"system": "http://www.whocc.no/atc", "code": "A10BA02"}]}, "effectivePeriod": {"start": "2026-01-01T08:00:00Z"}}  # fmt: skip
+    for later in (0, 10**15):
+        collector = Collector("test", NOW + later)
+        collector.add("0", said)
+        (exposure,) = collector.finish().records()[0].exposures
+        assert exposure.end == exposure.recorded == to_ns("2026-01-15T08:00:00Z")
+
+
 def lines(*trees: object) -> bytes:
     return b"\n".join(json.dumps(tree).encode() for tree in trees)  # no newline at the end
 

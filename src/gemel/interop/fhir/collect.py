@@ -39,6 +39,7 @@ class Collected:
     identifiers : of each person, with their systems; they identify somebody.
     documents : bytes by pseudonym, which a ``Document`` among the facts names by their hash.
     merges : people who are one, in order.
+    unmerged : people who turned out not to be.
     consents : with whom they are about.
     report : read = mapped + kept + refused + duplicates.
     """
@@ -48,6 +49,7 @@ class Collected:
     identifiers: dict[str, tuple[tuple[str, str], ...]]
     documents: dict[str, list[bytes]]
     merges: list[Merge]
+    unmerged: list[Merge]
     consents: list[tuple[str, Mapping[str, Any]]]
     report: MessageReport
 
@@ -345,6 +347,7 @@ class _Gathered:
         self.identifiers: dict[str, tuple[tuple[str, str], ...]] = {}
         self.documents: dict[str, list[bytes]] = {}
         self.merges: list[Merge] = []
+        self.unmerged: list[Merge] = []
         self.consents: list[tuple[str, Mapping[str, Any]]] = []
 
     def add(self, found: Mapped) -> None:
@@ -361,14 +364,16 @@ class _Gathered:
             self.identifiers[patient] = found.identifiers
         for _, body in found.documents:
             self.documents.setdefault(patient, []).append(body)
-        self.merges += found.merges
+        undone = {merge[:2] for merge in found.unmerged}
+        self.merges = [merge for merge in self.merges if merge[:2] not in undone] + found.merges
+        self.unmerged += found.unmerged
         if found.consent is not None:
             self.consents.append((patient, found.consent))
 
     def collected(self, report: MessageReport) -> Collected:
         for (patient, _, _, _), rows in self.columns.items():
             self.facts.setdefault(patient, []).append(series_of(rows))
-        return Collected(self.facts, self.demographics, self.identifiers, self.documents, self.merges, self.consents, report)
+        return Collected(self.facts, self.demographics, self.identifiers, self.documents, self.merges, self.unmerged, self.consents, report)
 
 
 def collect(

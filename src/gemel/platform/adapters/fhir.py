@@ -21,7 +21,10 @@ def normalised(found: Collected) -> Normalised:
     """Return what resources said as the intake takes it; consents are for whoever keeps them."""
     return Normalised(
         report=found.report, facts=found.facts, demographics=found.demographics, documents=found.documents,
-        merges=tuple(Joined(merge.survivor, merge.prior) for merge in found.merges),
+        merges=(
+            *(Joined(merge.survivor, merge.prior, undone=True) for merge in found.unmerged),
+            *(Joined(merge.survivor, merge.prior) for merge in found.merges),
+        ),
     )  # fmt: skip
 
 

@@ -136,6 +136,8 @@ def take_back(out: Mapped, previous: Mapped, *, received: int) -> None:
     for point in before.values():
         if (point.key, point.unit) not in units:
             out.points.append(point._replace(status=ENTERED_IN_ERROR, recorded=_later(point.recorded, received)))
+    held = {merge[:2] for merge in out.merges}
+    out.unmerged += [merge for merge in previous.merges if merge[:2] not in held]
     _take_back_single(out.findings, previous.findings, received)
     _take_back_single(out.exposures, previous.exposures, received)
 

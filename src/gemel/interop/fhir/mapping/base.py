@@ -111,6 +111,7 @@ class Mapped:
     demographics : of the person, from a Patient.
     identifiers : system and value of each identifier of a Patient. They identify a person: into a sealed index, never into a record.
     merges : people who are one.
+    unmerged : people of whom the version before said so, and this one does not.
     consent : the Consent, for whoever keeps consents; it is not read here.
     kept : why a resource gives no fact, though nothing is wrong with it; None when it gave some or was refused.
     refused : what could not be placed, with its reason.
@@ -129,6 +130,7 @@ class Mapped:
     demographics: Demographics | None = None
     identifiers: tuple[tuple[str, str], ...] = ()
     merges: list[Merge] = field(default_factory=list)
+    unmerged: list[Merge] = field(default_factory=list)
     consent: Mapping[str, Any] | None = None
     kept: str | None = None
     refused: list[Refusal] = field(default_factory=list)

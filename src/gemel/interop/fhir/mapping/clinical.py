@@ -40,11 +40,14 @@ _CONDITION = {"confirmed": FINAL, "": FINAL, "unconfirmed": PRELIMINARY, "provis
 _INPATIENT = frozenset({"IMP", "ACUTE", "NONAC", "EMER", "SS", "OBSENC"})
 
 
+def _code(concept: Any) -> str:
+    """Return the first code of a concept of FHIR's own, whatever its system; empty where there is none."""
+    held = items(concept.get("coding")) if isinstance(concept, Mapping) else ()
+    return next((text_of(one.get("code")) for one in held if isinstance(one, Mapping)), "")
+
+
 def _verification(task: Task) -> int:
-    concept = task.resource.get("verificationStatus")
-    said = ""
-    if isinstance(concept, Mapping):
-        said = next((text_of(one.get("code")) for one in items(concept.get("coding")) if isinstance(one, Mapping)), "")
+    said = _code(task.resource.get("verificationStatus"))
     if said not in _CONDITION:
         raise Refused("status-unknown", "a verification status that FHIR does not know", "correct it at its source")
     if said == "refuted":
@@ -93,6 +96,9 @@ def map_condition(task: Task) -> None:
     if histology is not None:
         _finding(task, mcode.HISTOLOGY, histology, moment, recorded, status, "histology")
     end = moment_of(task, "abatement")
+    if end is None and _code(resource.get("clinicalStatus")) in ("resolved", "inactive", "remission"):
+        task.repair("ended, and nobody says when: ended by when that was recorded")
+        end = Moment(max(moment.time, recorded_of(task)))
     if end is not None and status == FINAL:
         known = max(recorded, end.time) if end.time <= task.received else None
         if known is None:
@@ -136,7 +142,7 @@ def map_procedure(task: Task) -> None:
         raise Refused("time-missing", "nobody says when it was done", "have the sender fill performed[x]")
     recorded = true_at(task, moment.time, recorded_of(task, "recorded", time=moment.time))
     id = task.fact_id()
-    until = min(moment.until or moment.time, max(task.received, moment.time))
+    until = min(moment.until or moment.time, recorded)
     doses = mcode.doses_of(resource, task.site) or [mcode.Dose("", None, None)]
     for number, dose in enumerate(doses):
         note = ", ".join(part for part in (dose.volume, f"{dose.fractions} fractions" if dose.fractions else "") if part)

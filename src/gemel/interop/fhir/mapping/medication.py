@@ -70,9 +70,9 @@ def _drug(task: Task) -> Code:
 
 def _expose(task: Task, code: Code, quantity: Quantity | None, moment: Moment, recorded: int, status: int, note: str = "") -> None:
     until = moment.until or moment.time
-    if until > task.received:
-        task.repair("an end that lies ahead: known only up to when it arrived")
-        until = max(moment.time, task.received)
+    if until > recorded:
+        task.repair("an end after it was recorded: known only up to then")
+        until = recorded
     id = task.fact_id()
     task.out.exposures.append(
         Exposure(
@@ -162,8 +162,8 @@ def map_statement(task: Task) -> None:
         task.repair("taken without a dosage that can be read as a rate: amount left open")
     until = moment.until
     if until is None and resource.get("status") in ("active", "on-hold") and "effectivePeriod" in resource:
-        task.repair("a period still open: known up to when it arrived")
-        until = max(moment.time, task.received)
+        task.repair("a period still open: known up to when it was recorded")
+        until = recorded
     _expose(task, code, quantity, Moment(moment.time, until, moment.coarse), recorded, status, _words(lines))
 
 
