@@ -2,7 +2,7 @@
 
 References
 ----------
-RFC 6902 (JSON Patch) and RFC 6901 (JSON Pointer).
+RFC 6902 (JSON Patch), RFC 6901 (JSON Pointer) and RFC 7396 (JSON Merge Patch).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from gemel.core.errors import DataError
 from gemel.interop.fhir.codec import freeze, thaw
 
-__all__ = ["json_patch"]
+__all__ = ["json_patch", "merge_patch"]
 
 _END = "-"
 
@@ -153,3 +153,33 @@ def json_patch(tree: Any, operations: Sequence[Mapping[str, Any]]) -> Any:
         else:
             raise _failed("no such operation", name, "add, remove, replace, move, copy or test")
     return freeze(found)
+
+
+def _merged(tree: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return thaw(patch)
+    made = dict(tree) if isinstance(tree, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            made.pop(key, None)
+        else:
+            made[key] = _merged(made.get(key), value)
+    return made
+
+
+def merge_patch(tree: Any, patch: Mapping[str, Any]) -> Any:
+    """Return a resource with members replaced: ``null`` takes one away, an array replaces the whole array.
+
+    Raises
+    ------
+    DataError
+        When the patch is no object.
+
+    Examples
+    --------
+    >>> merge_patch({"resourceType": "Basic", "id": "a", "x": [1]}, {"id": None, "x": [2]})
+    {'resourceType': 'Basic', 'x': (2,)}
+    """
+    if not isinstance(patch, Mapping):
+        raise DataError("not a JSON Merge Patch", expected="an object with what changes")
+    return freeze(_merged(tree, patch))

@@ -74,7 +74,7 @@ def capability(config: ServerConfig, base: str, now: int) -> bytes:
     told = {
         "resourceType": "CapabilityStatement", "status": "active", "date": instant(now), "kind": "instance", "fhirVersion": "4.0.1",
         "software": {"name": "Gemel", "version": __version__}, "implementation": {"description": "Gemel, medical digital twins", "url": base},
-        "format": ["application/fhir+json", "json"], "patchFormat": ["application/json-patch+json", "application/fhir+json"],
+        "format": ["application/fhir+json", "json"], "patchFormat": ["application/json-patch+json", "application/merge-patch+json", "application/fhir+json"],
         "rest": [{
             "mode": "server",
             "documentation": f"XML is read (application/fhir+xml), answers are JSON. What is written is checked for {checks}; profiles, slicing and terminology are"

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from gemel.core.errors import AccessDenied, DataError, FormatError, GemelError
 from gemel.interop.fhir.codec import Element, decode, encode, thaw
-from gemel.interop.fhir.json_patch import json_patch
+from gemel.interop.fhir.json_patch import json_patch, merge_patch
 from gemel.interop.fhir.patch import fhirpath_patch
 from gemel.interop.fhir.search_query import Query, read_query
 from gemel.interop.fhir.search_values import date_range
@@ -276,23 +276,29 @@ class Interactions:
         return self._written(request, place, 201 if place.created else 200)
 
     async def patch(self, request: Request, caller: Caller, kind: str, rid: str) -> Response:
-        """Change parts of a resource: JSON Patch, or FHIRPath Patch in a Parameters."""
+        """Change parts of a resource: JSON Patch, JSON Merge Patch, or FHIRPath Patch in a Parameters."""
         check_kind(kind)
         self.permits(caller).check("update", kind)
         name = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         raw, match = await request.body(), if_match(request.headers.get("if-match"))
-        if name == "application/json-patch+json":
-            operations = decode(raw)
-            if not isinstance(operations, tuple):
-                raise FormatError("not a JSON Patch", expected="an array of operations")
-            apply: Callable[[Element], Element] = lambda tree: json_patch(tree, operations)  # noqa: E731
+        apply: Callable[[Element], Element]
+        if name in ("application/json-patch+json", "application/merge-patch+json", "application/json"):
+            told = decode(raw)
+            if name != "application/merge-patch+json" and isinstance(told, tuple):
+                apply = lambda tree: json_patch(tree, told)  # noqa: E731
+            elif name != "application/json-patch+json" and isinstance(told, Element):
+                apply = lambda tree: merge_patch(tree, told)  # noqa: E731
+            else:
+                raise FormatError(
+                    "not a patch", expected="an array of operations (JSON Patch), or an object with what changes (JSON Merge Patch)"
+                )
         elif name in ("application/fhir+json", "application/fhir+xml"):
             parameters = await self.body(request)
             apply = lambda tree: fhirpath_patch(tree, parameters)  # noqa: E731
         else:
             raise MediaError(
                 "the patch is in a form that is not spoken here",
-                expected="application/json-patch+json or application/fhir+json",
+                expected="application/json-patch+json, application/merge-patch+json or application/fhir+json",
                 status=415,
             )
         strict = self.config.fhir.validation == "strict"

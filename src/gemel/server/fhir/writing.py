@@ -103,6 +103,8 @@ def _keep_facts(store: Store, resources: Resources, places: Sequence[Place], con
                 store.append(patient, (), recorded=recorded)
                 store.add_bytes(patient, body)
         store.append(patient, facts, recorded=recorded, demographics=found.demographics.get(patient))
+    for merge in found.unmerged:
+        merges.undo(store, merge.survivor, merge.prior, recorded=recorded)
     for merge in found.merges:
         merges.merge(store, merge.survivor, merge.prior, recorded=recorded)
 
