@@ -79,8 +79,8 @@ def test_answers_are_as_they_are_described(world, schema):
 
 
 def test_every_route_that_is_about_somebody_asks_who_there_is(world):
-    """No route of the API can be reached around the gate of :func:`gemel.server.auth.caller`."""
-    from gemel.server.auth import caller
+    """No route of the API can be reached around :func:`gemel.server.auth.caller`."""
+    from gemel.server.auth import asker, caller
 
     for context in iter_route_contexts(world.client._app.routes):
         route = getattr(context, "route", context)
@@ -89,4 +89,4 @@ def test_every_route_that_is_about_somebody_asks_who_there_is(world):
             and context.path.startswith(V1)
             and (next(iter(route.methods)), context.path) in {(r.method, r.path) for r in API}
         ):
-            assert caller in {dependency.call for dependency in route.dependant.dependencies}, context.path
+            assert {asker, caller} & {dependency.call for dependency in route.dependant.dependencies}, context.path

@@ -61,13 +61,17 @@ class AuditWriter:
 
     def write_many(self, tables: Iterable[Mapping[str, Any]]) -> list[str]:
         """Append several entries, each with who, action, patient, purpose, time and detail; return their hashes when all are written."""
+        return [answer.result() for answer in self.submit(tables)]
+
+    def submit(self, tables: Iterable[Mapping[str, Any]]) -> list[Future[str]]:
+        """Hand in several entries; each future is done when :meth:`write` would return: for those who can wait without holding a thread."""
         if self._closed:
             raise StoreError("the audit trail is closed", fix="open it again")
         answers: list[Future[str]] = []
         for table in tables:
             answers.append(Future())
             self._queue.put((dict(table), answers[-1]))
-        return [answer.result() for answer in answers]
+        return answers
 
     def close(self) -> None:
         """Write what waits, take a last root, and end."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import Header, Path, Query, Request
@@ -17,8 +18,9 @@ from gemel.core.errors import CodeError, TimeError
 from gemel.core.manifest import manifest_of
 from gemel.core.time import iso, to_ns
 from gemel.platform.access import Resource
+from gemel.platform.audit_writer import AuditWriter
 from gemel.platform.consent import Datum
-from gemel.platform.guard import Caller
+from gemel.platform.guard import Caller, Guard
 from gemel.platform.store import JobStatus, Store, Version, lookup
 from gemel.server.etags import is_known
 from gemel.server.idempotency import Ask, Reply, once
@@ -26,9 +28,10 @@ from gemel.server.services import Services
 
 __all__ = [
     "PREFIX", "Cursor", "Found", "Key", "Limit", "PatientId", "PatientQuery", "Problems", "TwinId", "asked", "await_change", "encoded", "enqueue", "job_told",
-    "known", "moment", "patient_resource", "patient_there", "read_codes", "room_model", "rows_told", "told", "twin_parts", "version_told", "work_key",
+    "known", "looked", "moment", "patient_resource", "patient_there", "read_codes", "room_model", "rows_told", "told", "twin_parts", "version_told", "work_key",
 ]  # fmt: skip
 
+T = TypeVar("T")
 PREFIX = "/api/v1"
 
 _ID = r"^[0-9a-f]{24}$"
@@ -183,6 +186,47 @@ async def await_change(services: Services, ask: Ask, change: Callable[[Store], R
     """Make a change once; return its answer when it is on the disk."""
     reply, again = await services.write(lambda store: once(store, ask, lambda: change(store), now=services.clock(), subject=subject))
     return reply.response(again=again)
+
+
+class _Ledger:
+    """Entries of the audit trail that one request makes: written together, before it is answered."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+
+    def write(self, *, who: str, action: str, patient: str, purpose: str, time: int, detail: Mapping[str, Any]) -> str:
+        """Keep an entry for :meth:`settle`."""
+        self.entries.append({"who": who, "action": action, "patient": patient, "purpose": purpose, "time": time, "detail": dict(detail)})
+        return ""
+
+    def write_many(self, tables: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Keep several."""
+        found = [dict(table) for table in tables]
+        self.entries += found
+        return [""] * len(found)
+
+    async def settle(self, audit: Any) -> None:
+        """Write what was kept, and wait until the disk has it, without holding a thread."""
+        if not self.entries:
+            return
+        if isinstance(audit, AuditWriter):
+            await asyncio.gather(*map(asyncio.wrap_future, audit.submit(self.entries)))
+            return
+        for entry in self.entries:
+            await asyncio.to_thread(audit.write, **entry)
+
+
+async def looked(services: Services, look: Callable[[Store, Guard], T]) -> T:
+    """Run a look in a reader's thread, and answer when what the guard noted of it is on the disk: the thread is free for others meanwhile.
+
+    A refusal is written down as well before it is told. When the trail cannot be written, nothing is disclosed.
+    """
+    ledger = _Ledger()
+    guard = services.guard.writing_to(ledger)
+    try:
+        return await services.readers.run(lambda store: look(store, guard))
+    finally:
+        await ledger.settle(services.audit)
 
 
 def work_key(*parts: Any) -> str:

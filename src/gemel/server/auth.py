@@ -30,7 +30,7 @@ from gemel.server.config import Issuer, ServerConfig
 if TYPE_CHECKING:
     from gemel.server.services import Services
 
-__all__ = ["COOKIE", "PURPOSE", "Authenticator", "Identity", "caller", "csrf_of", "subject_of"]
+__all__ = ["COOKIE", "PURPOSE", "Authenticator", "Identity", "asker", "caller", "csrf_of", "subject_of"]
 
 PURPOSE = "x-purpose-of-use"
 CSRF = "x-csrf-token"
@@ -192,8 +192,8 @@ def _credential(request: HTTPConnection) -> tuple[str, bool]:
     return token, True
 
 
-async def caller(request: HTTPConnection) -> Caller:
-    """Return who asks: for ``Depends``."""
+async def asker(request: HTTPConnection) -> Callable[[Store], Caller]:
+    """Return what tells who asks, once there is a store: for ``Depends`` of a route that looks in the same thread, where each change of thread counts."""
     services: Services = request.app.state.services
     try:
         token, is_cookie = _credential(request)
@@ -219,11 +219,18 @@ async def caller(request: HTTPConnection) -> Caller:
         purpose = purpose or identity.purpose
     purpose = purpose or identity.usual
 
-    def look(store: Store) -> tuple[Subject, frozenset[str]]:
+    state = request.state
+
+    def look(store: Store) -> Caller:
         if identity.session and is_used(store, f"ended|{identity.session}"):
             raise AuthenticationError("the session has ended", fix="log in again")
-        return subject_of(store, identity, services.guard)
+        subject, launch = subject_of(store, identity, services.guard)
+        return Caller(subject, purpose[:20], state.request_id, identity.scopes, state.address, identity.session, launch)
 
-    subject, launch = await services.readers.run(look)
-    state = request.state
-    return Caller(subject, purpose[:20], state.request_id, identity.scopes, state.address, identity.session, launch)
+    return look
+
+
+async def caller(request: HTTPConnection) -> Caller:
+    """Return who asks: for ``Depends``."""
+    services: Services = request.app.state.services
+    return await services.readers.run(await asker(request))

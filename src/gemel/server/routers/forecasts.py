@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -9,7 +10,7 @@ from starlette.responses import Response
 
 from gemel.core.errors import AccessDenied
 from gemel.platform.derived import derived_resource
-from gemel.platform.guard import Caller
+from gemel.platform.guard import Caller, Guard
 from gemel.platform.store import Store, lookup
 from gemel.server.asking import (
     PREFIX,
@@ -23,13 +24,14 @@ from gemel.server.asking import (
     await_change,
     enqueue,
     known,
+    looked,
     moment,
     rows_told,
     told,
     twin_parts,
     work_key,
 )  # fmt: skip
-from gemel.server.auth import caller
+from gemel.server.auth import asker, caller
 from gemel.server.etags import etag
 from gemel.server.hot import Held, HotVersions
 from gemel.server.idempotency import Reply
@@ -40,6 +42,7 @@ from gemel.server.services import Services
 __all__ = ["router"]
 
 KIND = "Forecast"
+Asker = Callable[[Store], Caller]
 _WHEN = Query(max_length=40, description="as it was known then: ISO 8601 with its zone")
 _BODY: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}, "description": "the forecast, as it was stored"}}
 _WORK: dict[int | str, dict[str, Any]] = {200: {"model": JobTold, "description": "done before"}, **Problems(409)}
@@ -51,7 +54,7 @@ def router(services: Services) -> APIRouter:
     guard = services.guard
     hot: HotVersions = services.state.setdefault("hot", HotVersions())
 
-    def shown(store: Store, who: Caller, found: str | None, subject: str) -> Held:
+    def shown(store: Store, guard: Guard, who: Caller, found: str | None, subject: str) -> Held:
         if found is None:
             guard.log(
                 who,
@@ -88,34 +91,36 @@ def router(services: Services) -> APIRouter:
 
     @routes.get("/twins/{twin}/forecast", responses={**_BODY, **Problems()}, response_class=Response)
     async def read_standing(
-        twin: TwinId, request: Request, who: Annotated[Caller, Depends(caller)], as_of: Annotated[str | None, _WHEN] = None
+        twin: TwinId, request: Request, asks: Annotated[Asker, Depends(asker)], as_of: Annotated[str | None, _WHEN] = None
     ) -> Response:
         """Return the standing forecast of a twin: the newest, or the one that stood at ``as_of``."""
         subject, room = twin_parts(twin)
         then = moment(as_of)
 
-        def look(store: Store) -> tuple[Held, bool, bool]:
+        def look(store: Store, guard: Guard) -> tuple[Held, bool, bool]:
+            who = asks(store)
             guard.check(who, "forecast", KIND)
-            held = shown(store, who, lookup.newest_id(store, "forecast", subject, room, as_of=then), subject)
+            held = shown(store, guard, who, lookup.newest_id(store, "forecast", subject, room, as_of=then), subject)
             is_newest = then is None or lookup.newest_id(store, "forecast", subject, room) == held.version.id
             return held, is_newest, lookup.last_facts(store, subject) > held.version.upto_event
 
-        held, is_newest, is_stale = await services.readers.run(look)
+        held, is_newest, is_stale = await looked(services, look)
         return answer(request, held, is_newest=is_newest, is_stale=is_stale)
 
     @routes.get("/forecasts/{forecast}", responses={**_BODY, **Problems()}, response_class=Response)
     @routes.get("/comparisons/{forecast}", responses={**_BODY, **Problems()}, response_class=Response)
-    async def read_forecast(forecast: Found, request: Request, who: Annotated[Caller, Depends(caller)]) -> Response:
+    async def read_forecast(forecast: Found, request: Request, asks: Annotated[Asker, Depends(asker)]) -> Response:
         """Return one forecast or comparison as it was made, whatever came since."""
 
-        def look(store: Store) -> tuple[Held, bool, bool]:
+        def look(store: Store, guard: Guard) -> tuple[Held, bool, bool]:
+            who = asks(store)
             guard.check(who, "forecast", KIND)
             found = hot.get(store, "forecast", forecast).version
-            held = shown(store, who, forecast, found.patient)
+            held = shown(store, guard, who, forecast, found.patient)
             is_newest = lookup.newest_id(store, "forecast", found.patient, found.name) == found.id
             return held, is_newest, lookup.last_facts(store, found.patient) > found.upto_event
 
-        held, is_newest, is_stale = await services.readers.run(look)
+        held, is_newest, is_stale = await looked(services, look)
         return answer(request, held, is_newest=is_newest, is_stale=is_stale)
 
     @routes.get("/twins/{twin}/forecasts", response_model=Page[VersionTold], responses=Problems())
