@@ -121,7 +121,8 @@ class FhirImport:
                 bodies[place] = body
                 collector.add(place, tree)
         for entry in collector.entries:
-            self.follow.see(entry.resource, entry.url)
+            self.follow.see(entry.resource, entry.url, refers=False)
+        self.follow.ask(piece.body)
 
         def each(place: str, resource: Mapping[str, Any], mapped: Mapped) -> None:
             lines.append(_line(place, mapped))

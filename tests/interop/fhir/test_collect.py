@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from _data import require_dataset
+from _fhir import examples, synthea
 from gemel.core.code import Code
 from gemel.core.errors import FormatError
 from gemel.core.time import to_ns
 from gemel.interop.fhir.bulk import LINES, Broken, Piece, is_export, pieces, read_piece
-from gemel.interop.fhir.collect import Collector
+from gemel.interop.fhir.codec import decode
+from gemel.interop.fhir.collect import Collector, Follow, entries
 from gemel.interop.fhir.reading import is_clinical, read_folder
 
 NOW = to_ns("2026-01-31T12:00:00Z")
@@ -76,6 +78,16 @@ def test_references_that_lead_nowhere_are_listed() -> None:
     doctor = {"resourceType": "Practitioner", "id": "d", "identifier": [{"system": "http://n", "value": "1"}]}
     here = [{"resourceType": "Patient", "id": "p1"}, {"resourceType": "Encounter", "id": "e1", "status": "planned"}, doctor]
     assert read(held, *here).report.warnings == ()
+
+
+def test_what_bytes_refer_to_is_what_the_tree_refers_to() -> None:
+    for _, raw in [*synthea()][:3] + [*examples("r4-examples")][:200]:
+        tree, walked = Follow(), Follow()
+        tree.ask(raw)
+        for entry in entries("", decode(raw)):
+            walked.see(entry.resource, entry.url)
+        assert walked._asked <= tree._asked  # the bytes also tell what a Bundle says beside its resources
+        assert walked._asked == tree._asked or decode(raw)["resourceType"] in ("Bundle", "Parameters")
 
 
 def test_somebody_by_urn_is_found_in_the_bundle() -> None:

@@ -6,7 +6,6 @@ different resources that give a number of one code at one moment both stay: the 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 from gemel.core.errors import FormatError
 from gemel.core.record import Demographics, Fact, PatientRecord
-from gemel.interop.fhir.codec import Element, encode
+from gemel.interop.fhir.codec import Element
 from gemel.interop.fhir.mapping import Mapped, Merge, Point, Site, map_resource, take_back
 from gemel.interop.fhir.mapping.base import Resolve, series_of
 from gemel.interop.fhir.mapping.values import items, text_of
@@ -24,6 +23,7 @@ from gemel.interop.report import MessageReport, Refusal, Tally
 __all__ = ["Collected", "Collector", "Entry", "Follow", "collect", "entries", "readdressed"]
 
 _LITERAL = re.compile(r"(?:[A-Z][A-Za-z]+(?:/[A-Za-z0-9\-.]{1,64}|\?\S{1,500})|urn:(?:uuid|oid):[0-9a-fA-F.\-]+)\Z")
+_REFERS = re.compile(rb'"reference"[ \t\r\n]*:[ \t\r\n]*"([^"\\]+)"|<reference[ \t\r\n]+value="([^"]+)"')
 _USUAL = Site()
 _SHOWN = 5  # types of references that lead nowhere, named in the report
 
@@ -108,7 +108,7 @@ def _version(resource: Mapping[str, Any]) -> tuple[str, int]:
 
 @dataclass
 class _Held:
-    digest: bytes
+    resource: Mapping[str, Any]
     mapped: Mapped
 
 
@@ -203,14 +203,12 @@ class Collector:
         self, place: str, resource: Mapping[str, Any], known: dict[str, _Held], taken: dict[tuple[str, str, str, int], str], gathered: _Gathered, tally: Tally, each: Any
     ) -> None:  # fmt: skip
         name = f"{resource.get('resourceType')}/{resource['id']}" if resource.get("id") else ""
-        before, sum_ = known.get(name) if name else None, b""
-        if name:
-            sum_ = hashlib.blake2b(encode(resource), digest_size=16).digest()
-            if before is not None and before.digest == sum_:
-                count = max(before.mapped.read, 1)
-                tally.read += count
-                tally.duplicates += count
-                return
+        before = known.get(name) if name else None
+        if before is not None and before.resource == resource:
+            count = max(before.mapped.read, 1)
+            tally.read += count
+            tally.duplicates += count
+            return
         found = map_resource(resource, received=self.received, site=self.site, resolve=self.resolve)
         if before is None:
             _set_apart(found, name, taken)
@@ -219,7 +217,7 @@ class Collector:
                 _under_own_source(found, name)
             take_back(found, before.mapped, received=self.received)
         if name:
-            known[name] = _Held(sum_, found)
+            known[name] = _Held(resource, found)
         count_in(tally, found, place)
         gathered.add(found)
         if each is not None:
@@ -239,10 +237,18 @@ class Follow:
         self._here: set[str] = set()
         self._asked: set[str] = set()
 
-    def see(self, resource: Mapping[str, Any], url: str = "") -> None:
-        """Take note of a resource, and of what it refers to."""
+    def see(self, resource: Mapping[str, Any], url: str = "", *, refers: bool = True) -> None:
+        """Take note of a resource, and of what it refers to unless that is asked of its bytes."""
         self._here.update(names_of(resource, url))
-        self._asked.update(references(resource))
+        if refers:
+            self._asked.update(references(resource))
+
+    def ask(self, body: bytes) -> None:
+        """Take note of what a document refers to, by its bytes: many times as fast as walking through it."""
+        for found in {*_REFERS.findall(body)}:
+            text = (found[0] or found[1]).decode("utf-8", "replace").partition("/_history/")[0]
+            if _LITERAL.match(text):
+                self._asked.add(text)
 
     def missing(self) -> list[str]:
         """Return what was referred to and never shown, in one sentence, by the type that the references name."""
