@@ -45,7 +45,10 @@ def _disk(services: Services) -> Part:
     folder = services.config.store.blobs if isinstance(place, str) else place.resolve().parent
     if folder is None:
         return Part("disk", True, "the database's own")
-    free = shutil.disk_usage(folder).free
+    there = next((place for place in (folder, *folder.resolve().parents) if place.is_dir()), None)
+    if there is None:
+        return Part("disk", False, "its folder is not there")
+    free = shutil.disk_usage(there).free
     return Part("disk", free >= _LEAST_BYTES, f"{free >> 20} MiB free")
 
 
