@@ -6,15 +6,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gemel.core.errors import AccessDenied, DataError, FormatError, GemelError
+from gemel.core.errors import AccessDenied, FormatError
 from gemel.interop.fhir.codec import Element, decode, encode, thaw
-from gemel.interop.fhir.json_patch import json_patch, merge_patch
-from gemel.interop.fhir.patch import fhirpath_patch
 from gemel.interop.fhir.search_query import Query, read_query
 from gemel.interop.fhir.search_values import date_range
 from gemel.interop.fhir.validate import Issue
@@ -23,23 +21,18 @@ from gemel.platform.store import Store
 from gemel.platform.store.resources import Change, Place, Resources, Stored, id_of, instant
 from gemel.platform.store.search import MOST_INCLUDED, Found, history, search
 from gemel.server.fhir.permits import Permits
-from gemel.server.fhir.transaction import Asked, read_entries, response_of, transact
 from gemel.server.fhir.wire import (
     FHIR,
-    MediaError,
     bundle,
     check_kind,
     entry,
-    error_outcome,
-    if_match,
     invalid,
     outcome_of,
-    prefers,
     read_resource,
     resource_answer,
     see_accept,
 )
-from gemel.server.fhir.writing import find_one, log_writes, put, whole
+from gemel.server.fhir.writing import log_writes, put
 from gemel.server.services import Services, public_url
 
 __all__ = ["Interactions", "Invalid"]
@@ -218,238 +211,12 @@ class Interactions:
         except AccessDenied as error:
             self.services.guard.log(caller, "deny", detail={"asked": action, "resource": kind, "reason": error.what})
             raise
-        await self._log(permits, caller, places)
+        await self.log(permits, caller, places)
         return places
 
-    async def _log(self, permits: Permits, caller: Caller, places: Sequence[Place], **detail: Any) -> None:
+    async def log(self, permits: Permits, caller: Caller, places: Sequence[Place], **detail: Any) -> None:
+        """Write down what was written: after it is on the disk."""
         await self.services.readers.run(lambda _: log_writes(permits, caller, places, **detail))
-
-    def _written(self, request: Request, place: Place, status: int) -> Response:
-        stored = place.stored
-        more = {"Location": f"{self.base}/{stored.kind}/{id_of(place.body)}/_history/{stored.vid}"} if status == 201 else {}
-        return resource_answer(stored, b"" if prefers(request, "return=minimal") else place.body, status, **more)
-
-    async def create(self, request: Request, caller: Caller, kind: str) -> Response:
-        """Create a resource, under an id of our own; with ``If-None-Exist`` only when nothing fits it."""
-        check_kind(kind)
-        self.permits(caller).check("create", kind)
-        tree = await self.body(request)
-        whole(tree, kind, None)
-        await self.checked(tree)
-        rid, asked, now = self.ids(), request.headers.get("if-none-exist"), self.services.clock()
-        there: list[str] = []
-
-        def make(store: Store, permits: Permits) -> list[Change]:
-            there.clear()
-            found = find_one(store, permits, kind, parse_qsl(asked.rpartition("?")[2]), base=self.base, now=now) if asked else None
-            if found is not None:
-                there.append(found)
-                return []
-            return [Change(kind, rid, tree, is_new=True)]
-
-        places = await self.change(caller, "create", kind, make)
-        if there:
-            return Response(b"", 200, {"Location": f"{self.base}/{kind}/{there[0]}"}, FHIR)
-        return self._written(request, places[0], 201)
-
-    async def update(self, request: Request, caller: Caller, kind: str, rid: str | None) -> Response:
-        """Put a resource in the place of another, or create it under the id that is asked for; without an id the one that a condition fits."""
-        check_kind(kind)
-        self.permits(caller).check("update", kind)
-        tree = await self.body(request)
-        whole(tree, kind, rid)
-        await self.checked(tree)
-        match, given, fresh, now = (
-            if_match(request.headers.get("if-match")),
-            request.query_params.multi_items(),
-            self.ids(),
-            self.services.clock(),
-        )
-
-        def make(store: Store, permits: Permits) -> list[Change]:
-            target = rid if rid is not None else find_one(store, permits, kind, given, base=self.base, now=now)
-            if rid is None and tree.get("id") not in (None, target):
-                raise DataError("the resource has another id than the one that the condition fits", expected="the same, or none")
-            return [Change(kind, target or fresh, tree, target is None, match)]
-
-        place = (await self.change(caller, "update", kind, make))[0]
-        return self._written(request, place, 201 if place.created else 200)
-
-    async def patch(self, request: Request, caller: Caller, kind: str, rid: str) -> Response:
-        """Change parts of a resource: JSON Patch, JSON Merge Patch, or FHIRPath Patch in a Parameters."""
-        check_kind(kind)
-        self.permits(caller).check("update", kind)
-        name = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        raw, match = await request.body(), if_match(request.headers.get("if-match"))
-        apply: Callable[[Element], Element]
-        if name in ("application/json-patch+json", "application/merge-patch+json", "application/json"):
-            told = decode(raw)
-            if name != "application/merge-patch+json" and isinstance(told, tuple):
-                apply = lambda tree: json_patch(tree, told)  # noqa: E731
-            elif name != "application/json-patch+json" and isinstance(told, Element):
-                apply = lambda tree: merge_patch(tree, told)  # noqa: E731
-            else:
-                raise FormatError(
-                    "not a patch", expected="an array of operations (JSON Patch), or an object with what changes (JSON Merge Patch)"
-                )
-        elif name in ("application/fhir+json", "application/fhir+xml"):
-            parameters = await self.body(request)
-            apply = lambda tree: fhirpath_patch(tree, parameters)  # noqa: E731
-        else:
-            raise MediaError(
-                "the patch is in a form that is not spoken here",
-                expected="application/json-patch+json, application/merge-patch+json or application/fhir+json",
-                status=415,
-            )
-        strict = self.config.fhir.validation == "strict"
-
-        def make(store: Store, permits: Permits) -> list[Change]:
-            resources = Resources(store)
-            before = resources.find(kind, rid)
-            if before is None or before.deleted:
-                raise AccessDenied()
-            permits.allow(store, "update", before.datum)  # before anything of it is read: what a patch fails at tells of it
-            tree = apply(decode(resources.body(before)))
-            whole(tree, kind, rid)
-            if strict and (issues := invalid(tree)):
-                raise Invalid(issues)
-            return [Change(kind, rid, tree, False, before.vid if match is None else match)]
-
-        return self._written(request, (await self.change(caller, "update", kind, make))[0], 200)
-
-    async def delete(self, request: Request, caller: Caller, kind: str, rid: str | None) -> Response:
-        """Delete a resource: its versions stay, and say so. Without an id the one that a condition fits."""
-        check_kind(kind)
-        match, given, now = if_match(request.headers.get("if-match")), request.query_params.multi_items(), self.services.clock()
-
-        def make(store: Store, permits: Permits) -> list[Change]:
-            target = rid if rid is not None else find_one(store, permits, kind, given, base=self.base, now=now)
-            if target is None:
-                return []
-            before = Resources(store).find(kind, target)
-            if before is None:
-                raise AccessDenied()
-            permits.allow(store, "delete", before.datum)
-            return [Change(kind, target, None, False, match)]
-
-        places = await self.change(caller, "delete", kind, make)
-        return Response(status_code=204, headers={"ETag": f'W/"{places[0].stored.vid}"'} if places else {})
-
-    async def batch(self, request: Request, caller: Caller) -> Response:
-        """Do the requests of a Bundle: all of them or none (transaction), or each by itself (batch)."""
-        tree = await self.body(request)
-        kind = tree.get("type")
-        if tree["resourceType"] != "Bundle" or kind not in ("transaction", "batch"):
-            raise FormatError("not a Bundle of requests", expected="a Bundle of type transaction or batch")
-        asked = read_entries(tree, most=self.config.fhir.most_entries, base=self.base)
-        answers = await (self._transaction(request, caller, asked) if kind == "transaction" else self._batch(request, caller, asked))
-        return Response(bundle(f"{kind}-response", answers), 200, {"Cache-Control": "no-store"}, FHIR)
-
-    async def _checked_all(self, asked: Sequence[Asked]) -> None:
-        if self.config.fhir.validation != "strict":
-            return
-
-        def look(_: Store) -> list[Issue]:
-            found = []
-            for ask in asked:
-                for issue in invalid(ask.tree) if ask.tree is not None else ():
-                    found.append(Issue(issue.severity, issue.code, f"Bundle.entry[{ask.number}].resource.{issue.path}", issue.message))
-            return found
-
-        issues = await self.services.readers.run(look)
-        if issues:
-            raise Invalid(issues)
-
-    async def _transaction(self, request: Request, caller: Caller, asked: Sequence[Asked]) -> list[bytes]:
-        permits, now = self.permits(caller), self.services.clock()
-        for action, kind in {
-            ({"POST": "create", "PUT": "update", "DELETE": "delete"}[ask.method], ask.kind) for ask in asked if ask.method != "GET"
-        }:
-            permits.check(action, kind)
-        await self._checked_all(asked)
-        ids = {ask.number: self.ids() for ask in asked if ask.method in ("POST", "PUT")}
-        try:
-            done = await self.services.write(
-                lambda store: transact(store, permits, asked, self.config, ids=ids, recorded=now, base=self.base)
-            )
-        except AccessDenied as error:
-            self.services.guard.log(caller, "deny", detail={"asked": "transaction", "resource": "Bundle", "reason": error.what})
-            raise
-        await self._log(permits, caller, [one.place for one in done.values() if one.place is not None])
-        answers, whole_ = [], prefers(request, "return=representation")
-        for ask in asked:
-            if ask.method == "GET":
-                answers.append(await self._got(caller, ask))
-                continue
-            one = done[ask.number]
-            body = one.place.body if one.place is not None and whole_ and ask.method != "DELETE" else b""
-            answers.append(entry(self.base, None, body, more={"response": response_of(one, self.base, now)}))
-        return answers
-
-    async def _got(self, caller: Caller, ask: Asked) -> bytes:
-        path, _, rest = ask.url.partition("?")
-        parts, given = [unquote(part) for part in path.split("/") if part], parse_qsl(rest, keep_blank_values=True)
-        try:
-            if len(parts) == 1 and parts[0] != "metadata":
-                answer = await self.search(caller, parts[0], given)
-            elif len(parts) == 2 and parts[1] != "_history":
-                answer = await self.read(caller, parts[0], parts[1])
-            elif len(parts) == 4 and parts[2] == "_history":
-                answer = await self.read(caller, parts[0], parts[1], parts[3])
-            elif 2 <= len(parts) <= 3 and parts[-1] == "_history":
-                answer = await self.history(caller, given, parts[0], parts[1] if len(parts) == 3 else None)
-            else:
-                raise FormatError("the entry cannot be done", expected="a read, a search or a history")
-        except GemelError as error:
-            return _failed(self.base, error)
-        told = {"status": f"{answer.status_code} {'OK' if answer.status_code == 200 else 'Gone'}"}
-        if "etag" in answer.headers:
-            told["etag"] = answer.headers["etag"]
-        return entry(self.base, None, bytes(answer.body), more={"response": told})
-
-    async def _batch(self, request: Request, caller: Caller, asked: Sequence[Asked]) -> list[bytes]:
-        del request
-        answers, permits = [], self.permits(caller)
-        for ask in asked:
-            if ask.method == "GET":
-                answers.append(await self._got(caller, ask))
-                continue
-            try:
-                permits.check({"POST": "create", "PUT": "update", "DELETE": "delete"}[ask.method], ask.kind)
-                await self._checked_all([ask])
-                ids, now = {ask.number: self.ids()}, self.services.clock()
-                done = await self.services.write(
-                    lambda store, one=ask, ids=ids, now=now: transact(
-                        store, permits, [one], self.config, ids=ids, recorded=now, base=self.base
-                    )
-                )
-                await self._log(permits, caller, [one.place for one in done.values() if one.place is not None])
-                answers.append(entry(self.base, None, b"", more={"response": response_of(done[ask.number], self.base, now)}))
-            except Invalid as error:
-                answers.append(
-                    entry(
-                        self.base,
-                        None,
-                        b"",
-                        more={"response": {"status": "422 Unprocessable Entity", "outcome": _plain(outcome_of(error.issues))}},
-                    )
-                )
-            except GemelError as error:
-                if isinstance(error, AccessDenied):
-                    self.services.guard.log(caller, "deny", detail={"asked": "batch", "resource": ask.kind, "reason": error.what})
-                answers.append(_failed(self.base, error))
-        return answers
-
-
-def _plain(body: bytes) -> Any:
-    import orjson
-
-    return orjson.loads(body)
-
-
-def _failed(base: str, error: GemelError) -> bytes:
-    problem, told = error_outcome(error)
-    return entry(base, None, b"", more={"response": {"status": str(problem.status), "outcome": _plain(told)}})
 
 
 def _members(query: Query) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from starlette.responses import Response
 from gemel.core.errors import FormatError
 from gemel.platform.guard import Caller
 from gemel.server.auth import caller
+from gemel.server.fhir.bundles import Bundles
 from gemel.server.fhir.capability import capability
+from gemel.server.fhir.changes import Changes
 from gemel.server.fhir.export import Exports
 from gemel.server.fhir.interactions import PREFIX, Interactions, Invalid
 from gemel.server.fhir.wire import FHIR, MediaError, check_kind, invalid, is_lenient, outcome_of, see_accept
@@ -45,7 +47,7 @@ def router(services: Services) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix=PREFIX, tags=["fhir"], route_class=_Route, include_in_schema=False)
     fhir = Interactions(services)
-    exports = Exports(fhir)
+    changes, bundles, exports = Changes(fhir), Bundles(fhir), Exports(fhir)
     statement = capability(services.config, fhir.base, services.clock())
 
     @routes.get("/metadata")
@@ -56,7 +58,7 @@ def router(services: Services) -> APIRouter:
 
     @routes.post("")
     async def batch(request: Request, who: Who) -> Response:
-        return await fhir.batch(request, who)
+        return await bundles.batch(request, who)
 
     @routes.get("/$export")
     async def export_all(request: Request, who: Who) -> Response:
@@ -133,15 +135,15 @@ def router(services: Services) -> APIRouter:
 
     @routes.post("/{kind}")
     async def create(kind: str, request: Request, who: Who) -> Response:
-        return await fhir.create(request, who, kind)
+        return await changes.create(request, who, kind)
 
     @routes.put("/{kind}")
     async def update_matching(kind: str, request: Request, who: Who) -> Response:
-        return await fhir.update(request, who, kind, None)
+        return await changes.update(request, who, kind, None)
 
     @routes.delete("/{kind}")
     async def delete_matching(kind: str, request: Request, who: Who) -> Response:
-        return await fhir.delete(request, who, kind, None)
+        return await changes.delete(request, who, kind, None)
 
     @routes.get("/{kind}/{rid}")
     async def read(kind: str, rid: str, request: Request, who: Who) -> Response:
@@ -150,14 +152,14 @@ def router(services: Services) -> APIRouter:
 
     @routes.put("/{kind}/{rid}")
     async def update(kind: str, rid: str, request: Request, who: Who) -> Response:
-        return await fhir.update(request, who, kind, rid)
+        return await changes.update(request, who, kind, rid)
 
     @routes.patch("/{kind}/{rid}")
     async def patch(kind: str, rid: str, request: Request, who: Who) -> Response:
-        return await fhir.patch(request, who, kind, rid)
+        return await changes.patch(request, who, kind, rid)
 
     @routes.delete("/{kind}/{rid}")
     async def delete(kind: str, rid: str, request: Request, who: Who) -> Response:
-        return await fhir.delete(request, who, kind, rid)
+        return await changes.delete(request, who, kind, rid)
 
     return routes
