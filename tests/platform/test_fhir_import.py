@@ -15,6 +15,7 @@ from gemel.interop.fhir.bulk import pieces, read_piece
 from gemel.interop.fhir.codec import decode
 from gemel.interop.fhir.mapping import Site
 from gemel.platform.adapters import fhir
+from gemel.platform.erase import erase
 from gemel.platform.fhir_import import FhirImport
 from gemel.platform.intake import Intake
 from gemel.platform.store import Store
@@ -128,6 +129,21 @@ def test_two_people_each_replaced_by_the_other_do_not_stop_an_import(tmp_path: P
     work = importer(store)
     assert work.take(piece).facts == 1
     assert any("was not made" in what for what in work.told)
+
+
+def test_what_gives_no_fact_is_erased_with_the_person_it_names(tmp_path: Path, store: Store) -> None:
+    claim = {"resourceType": "Claim", "id": "c", "patient": {"reference": "Patient/p2"}, "note": "canary-4711"}
+    strange = {"resourceType": "Bundle", "type": "collection", "entry": [
+        {"fullUrl": "urn:uuid:00000000-0000-4000-8000-000000000001", "resource": {"resourceType": "Patient", "id": "p3"}},
+        {"resource": {"resourceType": "Goal", "id": "g", "subject": {"reference": "urn:uuid:00000000-0000-4000-8000-000000000001"}, "note": "canary-4712"}},
+    ]}  # fmt: skip
+    (piece,) = pieces(lay(tmp_path / "in", claim, strange))
+    importer(store).take(piece)
+    assert set(store.patients()) == {"p2", "p3"}
+    (number,) = (message.seq for message in store.messages())
+    assert b"canary" in store.message(number)[1]
+    erase(store, "p2", recorded=NOW)
+    assert [message for message in store.messages() if message.seq == number and b"canary" in store.message(number)[1]] == []
 
 
 def test_documents_are_kept_with_their_bytes(tmp_path: Path, store: Store) -> None:

@@ -14,7 +14,8 @@ from gemel.core.errors import FormatError, StoreError
 from gemel.interop.fhir import schema
 from gemel.interop.fhir.bulk import Broken, Piece, read_piece
 from gemel.interop.fhir.codec import decode, encode, thaw
-from gemel.interop.fhir.collect import Collected, Collector, Follow, readdressed
+from gemel.interop.fhir.collect import Collected, Collector
+from gemel.interop.fhir.links import Follow, readdressed
 from gemel.interop.fhir.mapping import Mapped, Site
 from gemel.interop.report import MessageReport, Refusal, Tally
 from gemel.platform.adapters.fhir import with_broken
@@ -155,7 +156,8 @@ class FhirImport:
         new, store = 0, self._store
         for patient, facts in found.facts.items():
             added = store.append(patient, facts, recorded=self._received, demographics=found.demographics.get(patient))
-            self.people[patient] = self.people.get(patient, 0) + added
+            if facts or patient in found.demographics:
+                self.people[patient] = self.people.get(patient, 0) + added
             new += added
             for body in found.documents.get(patient, ()):
                 if store.blobs is None:

@@ -18,7 +18,8 @@ from gemel.core.errors import FormatError
 from gemel.core.time import to_ns
 from gemel.interop.fhir.bulk import LINES, Broken, Piece, is_export, pieces, read_piece
 from gemel.interop.fhir.codec import decode
-from gemel.interop.fhir.collect import Collector, Follow, entries
+from gemel.interop.fhir.collect import Collector, entries
+from gemel.interop.fhir.links import Follow
 from gemel.interop.fhir.reading import is_clinical, read_folder
 
 NOW = to_ns("2026-01-31T12:00:00Z")
