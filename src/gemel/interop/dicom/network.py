@@ -160,19 +160,26 @@ def send(peer: Peer, files: Iterable[bytes]) -> SendReport:
         kinds = sorted({(sop_class, part.syntax) for part, sop_class, _ in waiting})[:_MOST_CONTEXTS]
         now = [one for one in waiting if (one[1], one[0].syntax) in kinds]
         waiting = [one for one in waiting if (one[1], one[0].syntax) not in kinds]
-        with _associate(peer, kinds) as link:
-            for place, (part, sop_class, instance) in enumerate(now):
-                status = _send_one(link, part, sop_class, instance)
-                if status == _NO_ANSWER:
-                    refused.append((instance, "no answer: the connection was lost"))
-                    waiting = now[place + 1 :] + waiting  # the others go over another connection
-                    break
-                if status == _NO_CONTEXT:
-                    refused.append((instance, "not accepted: class or transfer syntax"))
-                elif status == 0 or status & 0xF000 == 0xB000:  # a warning: taken, with something changed or missing
-                    sent.append(instance)
-                else:
-                    refused.append((instance, f"status 0x{status:04X}"))
+        try:
+            with _associate(peer, kinds) as link:
+                for place, (part, sop_class, instance) in enumerate(now):
+                    status = _send_one(link, part, sop_class, instance)
+                    if status == _NO_ANSWER:
+                        refused.append((instance, "no answer: the connection was lost"))
+                        waiting = now[place + 1 :] + waiting  # the others go over another connection
+                        break
+                    if status == _NO_CONTEXT:
+                        refused.append((instance, "not accepted: class or transfer syntax"))
+                    elif status == 0 or status & 0xF000 == 0xB000:  # a warning: taken, with something changed or missing
+                        sent.append(instance)
+                    else:
+                        refused.append((instance, f"status 0x{status:04X}"))
+        except DataError:
+            if not sent and not refused:
+                raise
+            known = {*sent, *(uid for uid, _ in refused)}  # what was taken before is taken: only the rest is not
+            refused += [(instance, "no connection any more") for _, _, instance in (*now, *waiting) if instance not in known]
+            break
     return SendReport(tuple(sent), tuple(refused))
 
 

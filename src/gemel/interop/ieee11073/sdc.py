@@ -31,6 +31,7 @@ __all__ = ["Discovery", "Follower", "Found", "Sign"]
 _LOG = logging.getLogger(__name__)
 _TICK_S = 0.05
 _SEARCH_S = 3.0
+_ASK_S = 2.0
 _SHORTEST_S, _LONGEST_S = 0.5, 15.0
 _MOST_READINGS = 5000
 """Of one message; more becomes another."""
@@ -239,7 +240,10 @@ class Follower:
 
     def _attend(self, mdib: Any, session: _Session, stop: threading.Event) -> None:
         flushed = time.monotonic()
-        while not stop.is_set() and not session.is_gone:
+        while not stop.is_set():
+            if session.is_gone:
+                self._tell("lost")  # at once: letting go of the connection takes a while
+                return
             stop.wait(_TICK_S)
             now = time.monotonic()
             self._tell("stale" if now - session.heard > self._fresh_s else "fresh")
@@ -252,10 +256,19 @@ class Follower:
                 self._flush(session)
 
     def _probe(self, consumer: Any, session: _Session, stop: threading.Event) -> None:
-        """Ask again and again whether it is there: one that was switched off does not say so."""
+        """Ask again and again whether it is there: one that was switched off does not say so. And how far it is: of a last report that was lost no later one tells."""
+        asked = time.monotonic()
         while not stop.wait(self._probe_s) and not session.is_gone:
             try:
-                consumer.send_probe()
+                if time.monotonic() - asked < _ASK_S:
+                    consumer.send_probe()
+                    continue
+                asked, before = time.monotonic(), session.version
+                answer = consumer.client("Get").get_md_state(list(session.last)[:1])  # of one metric: what matters is the version beside it
+                stop.wait(_TICK_S)  # what was sent before the answer is on its way
+                with self._lock:
+                    if answer.mdib_version_group.mdib_version > max(session.version, before):
+                        session.is_missing = True
             except Exception:
                 session.is_gone = True
                 return
