@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from typing import Any
 
-from _loop import NOW, Loop, advise, enrol, readings
+from _loop import NOW, Loop, advise, enrol, readings, work
 
 from gemel.core.time import HOUR, MINUTE, iso
 from gemel.interop.fhir.client import FhirClient
@@ -92,9 +92,10 @@ def scenario(
     loop.write(lambda store: store.append(patient, [readings((NOW + HOUR, 12.0), (NOW + 4 * HOUR, 20.0))], recorded=NOW + 4 * HOUR))
     loop.clock.now = NOW + 5 * HOUR
     step()
-    while job := loop.write(lambda store: store.claim("score", "w", now=loop.clock())):
-        loop.write(lambda store, job=job: store.finish(job.id, "w", result="{}"))
+    work(loop)
     step()
+    while work(loop):
+        step()
     kinds = ("Task", "ServiceRequest", "CarePlan", "RiskAssessment", "Communication", "Observation")
     told: dict[str, Any] = {kind: len(medplum.found(kind, patient=f"Patient/{patient}")) for kind in kinds}
     for task in medplum.found("Task", patient=f"Patient/{patient}"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -101,3 +102,28 @@ def opened(config: ServerConfig, clock: Clock | None = None, client: Any = None)
         services = stack.enter_context(open_services(config, clock=clock))
         made = client or stack.enter_context(connect(config.hospital, clock=clock))
         yield Loop(services, ReturnPath(services, config.return_path, made, server="hospital"), clock)
+
+
+def work(loop: Loop) -> list[str]:
+    """Do what a worker would: the forecast under the plan that was accepted; scores are left out. Return the keys of what was done."""
+
+    def one(store: Store) -> str | None:
+        for kind in ("forecast", "score"):
+            job = store.claim(kind, "w", now=loop.clock())
+            if job is None:
+                continue
+            result = {}
+            if kind == "forecast":
+                body = json.loads(job.body)
+                made = table(body["now"]).model_copy(update={"plan": body["plan"]})
+                title = f"{body['twin']}:{body['plan']}"
+                found = store.put("forecast", body["patient"], title, write_forecast(made), recorded=loop.clock(), meta={"model": "toy-linear", "model_version": "0.1.0"})  # fmt: skip
+                result = {"kind": "forecast", "id": found, "name": title}
+            store.finish(job.id, "w", result=json.dumps(result))
+            return job.key
+        return None
+
+    done = []
+    while key := loop.write(one):
+        done.append(key)
+    return done

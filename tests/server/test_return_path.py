@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import uuid
 
 import httpx
 import pytest
 from _crash import scenario
-from _loop import NOW, Clock, advise, enrol, opened, readings, settings
+from _loop import NOW, Clock, advise, enrol, opened, readings, settings, work
 
 import _medplum
+from gemel.core import Decision
 from gemel.core.errors import RemoteError
 from gemel.core.time import HOUR, MINUTE, iso
 from gemel.platform.store.consents import withdraw_consent
@@ -77,6 +79,12 @@ def test_a_proposal_goes_out_once_with_all_that_belongs_to_it(loop, medplum, pat
     (told,) = medplum.found("Provenance", target=f"Task/{task['id']}")
     assert {"reference": "Observation/x/_history/2"} in [entity["what"] for entity in told["entity"]]
     assert len(medplum.found("AuditEvent", entity=f"Task/{task['id']}")) == 1
+    (report,) = there(medplum, "DiagnosticReport", patient)
+    (form,) = report["presentedForm"]
+    assert (form["contentType"], report["status"]) == ("image/svg+xml", "preliminary")
+    picture = base64.b64decode(form["data"]).decode()
+    assert picture.startswith("<svg")
+    assert "<script" not in picture
 
 
 def test_acceptance_comes_back_and_the_outcome_is_awaited(loop, medplum, patient):
@@ -98,13 +106,13 @@ def test_acceptance_comes_back_and_the_outcome_is_awaited(loop, medplum, patient
     assert [step(loop), step(loop)] == [0, 0]
     loop.write(lambda store: store.append(patient, [readings((NOW + HOUR, 12.0), (NOW + 4 * HOUR, 20.0))], recorded=NOW + 4 * HOUR))
     loop.clock.now = NOW + 4 * HOUR + MINUTE
+    assert step(loop) == 0  # the forecast under the accepted plan is not made yet
+    assert work(loop) == [f"accepted/{key}"]
     assert step(loop) == 1
-    job = loop.look(lambda store: store.claim("score", "w", now=loop.clock())) or loop.write(
-        lambda store: store.claim("score", "w", now=loop.clock())
-    )
-    assert job.key == f"outcome/{key}"
-    loop.write(lambda store: store.finish(job.id, "w", result="{}"))
+    assert work(loop) == [f"outcome/{key}"]
     assert step(loop) == 1
+    (behind,) = [v for v in loop.look(lambda store: store.versions("forecast", patient)) if v.name == "toy-linear:2 mg"]
+    assert loop.look(lambda store: find(store, key, "hospital")).told["forecast"] == behind.id
     (out,) = outcomes(loop, patient)
     assert out.values == {"signal+60min": 12.0, "signal+240min": 20.0, "inside": 0.5}
     assert loop.look(lambda store: find(store, key, "hospital")).state == "closed"
@@ -318,6 +326,22 @@ def test_a_server_that_is_away_is_waited_for(loop, medplum, patient):
     assert len(there(medplum, "Task", patient)) == 1
 
 
+@pytest.mark.parametrize(("said", "status"), [("accepted", "accepted"), ("rejected", "rejected")])
+def test_what_was_decided_elsewhere_is_said_on_the_task(loop, medplum, patient, said, status):
+    key = loop.write(lambda store: advise(store, patient))
+    step(loop)
+    made = Decision(
+        proposal=key, time=NOW + MINUTE, recorded=NOW + MINUTE, who="Practitioner/9", answer=said, plan="2 mg", reason="on the page"
+    )
+    loop.write(lambda store: store.decide(made))
+    assert step(loop) == 1
+    assert step(loop) == 0
+    (task,) = there(medplum, "Task", patient)
+    assert (task["status"], task["businessStatus"]["text"]) == (status, f"decision recorded: {said}")
+    assert [told.who for told in decisions(loop, patient)] == ["Practitioner/9"]
+    assert loop.look(lambda store: find(store, key, "hospital")).state == ("decided" if said == "accepted" else "closed")
+
+
 def test_two_return_paths_at_once_send_one(medplum, tmp_path, patient):
     config = settings(tmp_path / "s.sqlite", medplum.url)
     other = config.model_copy(update={"audit": config.audit.model_copy(update={"trail": tmp_path / "second.jsonl"})})
@@ -338,12 +362,12 @@ def test_two_return_paths_at_once_send_one(medplum, tmp_path, patient):
 
 @pytest.mark.slow
 def test_a_death_between_any_two_steps_loses_nothing_and_doubles_nothing(medplum, tmp_path):
-    """Every seventh point here, from a start that differs by the kind of answer; ``gemel bench platform-loop`` takes them all, and real kills."""
+    """Every thirteenth point here, from a start that differs by the kind of answer; ``gemel bench platform-loop`` takes them all, and real kills."""
     with opened(settings(tmp_path / "s.sqlite", medplum.url)) as loop:
         for start, answered in ((1, "accepted"), (4, "rejected")):
             points, whole = scenario(loop, medplum, 0, answered=answered)
             assert whole["Task"] == whole["CarePlan"] == whole["Communication"] == 1
             assert whole["answers"][0] == ("decision", answered)
             assert whole["state"] == "closed"
-            for point in range(start, points, 7):
+            for point in range(start, points, 13):
                 assert scenario(loop, medplum, point, answered=answered)[1] == whole, point

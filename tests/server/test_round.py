@@ -33,6 +33,9 @@ def test_a_value_goes_all_the_way_round(medplum, tmp_path):
             assert outcome.values["signal+0.05min"] == 10.6
             assert outcome.values["crps"] > 0
             assert outcome.note == ""
+            (scored,) = [d for d in deliveries(store, "hospital", ("closed",)) if d.proposal == one.proposal]
+            behind = next(v for v in store.versions("forecast", "round-1") if v.id == scored.told["forecast"])
+            assert behind.meta["plan"] == decision.plan  # scored against what was accepted, not against what would have been
             codes = {finding.code.code for finding in store.record("round-1").findings}
             assert codes == {"decision", "outcome"}
             assert store.check().sound

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from gemel.core.advice import ForecastTable, Outcome
+from gemel.core.advice import Decision, ForecastTable, Outcome
 from gemel.core.code import Code
 from gemel.core.errors import FormatError, GemelError, StoreError
 from gemel.core.record import Finding
@@ -17,7 +18,7 @@ from gemel.platform.store.deliveries import Delivery, deliveries, find, save
 from gemel.server.sections.hospital import ReturnPath as Settings
 from gemel.server.services import Services
 
-__all__ = ["Outcomes", "codes_of"]
+__all__ = ["Outcomes", "ask_forecast", "codes_of"]
 
 OUTCOME = Code(system="gemel", code="outcome", display="What came of a decision")
 _PATIENCE = 10 * MINUTE
@@ -33,6 +34,37 @@ def codes_of(twin: str) -> dict[str, Code]:
     except GemelError:
         return {}
     return {output.name: Code.parse(str(output.code)) for output in told.outputs}
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Where a delivery goes next, and what is known of its outcome; ``forecast`` is what it is scored against."""
+
+    state: Literal["scoring", "closed"]
+    values: Mapping[str, float]
+    note: str
+    forecast: str = ""
+
+
+def ask_forecast(store: Store, one: Delivery, told: Decision) -> str:
+    """Ask for the forecast under the plan that was accepted, as of the proposal, against which the outcome is scored; return the work's id."""
+    body = {"patient": one.patient, "twin": one.told.get("name"), "now": one.told.get("issued") or told.time, "plan": told.plan, "seed": 0}
+    return store.enqueue("forecast", f"accepted/{one.proposal}", json.dumps(body), now=told.recorded, patient=one.patient)
+
+
+def _behind(store: Store, one: Delivery, *, is_late: bool) -> tuple[str, str] | None:
+    """Return the forecast that an outcome is scored against, and what must be said of it; ``None`` while it is being made."""
+    standing = str(one.told.get("forecast") or "")
+    if one.state == "scoring":
+        return standing, ""
+    if not one.told.get("planned"):
+        return standing, "scored against the forecast without the plan: the changed plan is known in words only"
+    state, result = _job(store, str(one.told["planned"]))
+    if state == "done" and result.get("kind") == "forecast" and result.get("id"):
+        return str(result["id"]), ""
+    if state in ("waiting", "leased") and not is_late:
+        return None
+    return standing, "scored against the forecast without the plan: that under the plan was not made"
 
 
 class Outcomes:
@@ -54,37 +86,38 @@ class Outcomes:
         """Look at every decision whose outcome is awaited; return how many came to something."""
         now = self._services.clock()
 
-        def look(store: Store) -> list[tuple[Delivery, str, Mapping[str, float], str]]:
-            found = []
-            for one in deliveries(store, self._server, ("decided", "scoring")):
-                known = self._ask(store, one, now)
-                if known is not None:
-                    found.append((one, *known))
-            return found
+        def look(store: Store) -> list[tuple[Delivery, _Known]]:
+            asked = ((one, self._ask(store, one, now)) for one in deliveries(store, self._server, ("decided", "scoring")))
+            return [(one, known) for one, known in asked if known is not None]
 
         ready = await self._services.readers.run(look)
-        for one, state, values, note in ready:
-            await self._services.write(lambda store, a=one, s=state, v=values, n=note: self._move(store, a, s, v, n, now))
+        for one, known in ready:
+            await self._services.write(lambda store, a=one, b=known: self._move(store, a, b, now))
         return len(ready)
 
-    def _ask(self, store: Store, one: Delivery, now: int) -> tuple[str, Mapping[str, float], str] | None:
+    def _ask(self, store: Store, one: Delivery, now: int) -> _Known | None:
         """Say where a delivery goes next: ``scoring``, ``closed`` with values and a note, or nowhere yet."""
         until, due = int(one.told.get("until") or 0), one.due or 0
         if now < until or one.told.get("answer") == "rejected":
             return None
-        table, values, missing = self._look(store, one)
+        behind = _behind(store, one, is_late=now >= until + _PATIENCE)
+        if behind is None:
+            return None
+        key, note = behind
+        table, values, missing = self._look(store, one, key)
         if one.state == "scoring":
             return self._scored(store, one, values, now)
         if missing and now < due:
             return None
         if not values:
-            return "closed", {}, f"missing: nothing was observed until {iso(due)}"
+            return _Known("closed", {}, f"missing: nothing was observed until {iso(due)}", key)
         if table is None:
-            return "closed", values, "not scored: there is no forecast"
-        return "scoring", values, f"{missing} of the times were not observed" if missing else ""
+            return _Known("closed", values, "not scored: there is no forecast", key)
+        return _Known(
+            "scoring", values, "; ".join(filter(None, (note, f"{missing} of the times were not observed" if missing else ""))), key
+        )
 
-    def _look(self, store: Store, one: Delivery) -> tuple[ForecastTable | None, dict[str, float], int]:
-        key = str(one.told.get("forecast") or "")
+    def _look(self, store: Store, one: Delivery, key: str) -> tuple[ForecastTable | None, dict[str, float], int]:
         try:
             table = read_forecast(lookup.version_body(store, "forecast", key)) if key else None
         except (FormatError, StoreError):
@@ -104,24 +137,25 @@ class Outcomes:
             self._known[twin] = self._find(twin)
         return self._known[twin]
 
-    def _scored(self, store: Store, one: Delivery, values: dict[str, float], now: int) -> tuple[str, Mapping[str, float], str] | None:
+    def _scored(self, store: Store, one: Delivery, values: dict[str, float], now: int) -> _Known | None:
         state, result = _job(store, str(one.told.get("job")))
         note = str(one.told.get("note") or "")
         if state == "done":
-            return "closed", values | _score(store, result), note
+            return _Known("closed", values | _score(store, result), note)
         if state in ("dead", "cancelled", "") or now > int(one.told.get("asked") or 0) + _PATIENCE:
-            return "closed", values, "; ".join(filter(None, (note, f"not scored: the work is {state or 'not there'}")))
+            return _Known("closed", values, "; ".join(filter(None, (note, f"not scored: the work is {state or 'not there'}"))))
         return None
 
-    def _move(self, store: Store, one: Delivery, state: str, values: Mapping[str, float], note: str, now: int) -> None:
+    def _move(self, store: Store, one: Delivery, known: _Known, now: int) -> None:
         """Write down what is next, in one transaction."""
         current = find(store, one.proposal, self._server)
         if current is None or current.rev != one.rev:
             return  # somebody else was faster
-        if state == "scoring":
-            body = json.dumps({"patient": one.patient, "forecast": one.told.get("forecast"), "now": now})
+        values, note = known.values, known.note
+        if known.state == "scoring":
+            body = json.dumps({"patient": one.patient, "twin": one.told.get("name"), "forecast": known.forecast, "now": now})
             job = store.enqueue("score", f"outcome/{one.proposal}", body, now=now, patient=one.patient)
-            save(store, current.now("scoring", job=job, asked=now, note=note))
+            save(store, current.now("scoring", job=job, asked=now, note=note, forecast=known.forecast))
             return
         decision = str(one.told["decision"])
         time = max(int(one.told.get("until") or 0), 0) or now

@@ -21,10 +21,10 @@ from gemel.core.record import Finding
 from gemel.core.time import MINUTE, iso
 from gemel.interop.fhir.advice import Answer, Change, decision_provenance, read_answer, read_change
 from gemel.interop.fhir.client import FhirClient
-from gemel.platform.store import Store
-from gemel.platform.store.deliveries import Delivery, find, save
+from gemel.platform.store import Store, lookup
+from gemel.platform.store.deliveries import Delivery, deliveries, find, save
 from gemel.server.hospital import connect
-from gemel.server.outcomes import Outcomes
+from gemel.server.outcomes import Outcomes, ask_forecast
 from gemel.server.sections.hospital import ReturnPath as Settings
 from gemel.server.sending import EXPIRED, OURS, Sending, revoked
 from gemel.server.services import Services
@@ -70,8 +70,8 @@ class ReturnPath:
 
     async def read_answers(self) -> int:
         """Look at every Task that waits, write down what was answered, and let those expire that nobody answered."""
+        done = await self._adopt()
         waiting = [one for one in await self._sending.open(("sent", "decided", "scoring")) if one.told.get("task")]
-        done = 0
         for start in range(0, len(waiting), _CHUNK):
             part = waiting[start : start + _CHUNK]
             tasks, changes = await asyncio.to_thread(self._look, part)
@@ -82,6 +82,61 @@ class ReturnPath:
                 except (FormatError, ConflictError, RemoteError) as error:
                     _LOG.warning("an answer could not be dealt with", extra={"proposal": one.proposal, "error": type(error).__name__})
         return done
+
+    async def _adopt(self) -> int:
+        """Take over decisions that were made elsewhere (in the page, by a card): the Task there asks nobody any more."""
+
+        def look(store: Store) -> list[tuple[Delivery, str, Decision]]:
+            found = []
+            for one in deliveries(store, self.server, ("sent",)):
+                made = [a for a in lookup.decisions(store, store.subject(one.patient), one.proposal) if isinstance(a.told, Decision)]
+                if made:
+                    found.append((one, made[-1].id, made[-1].told))
+            return found
+
+        known = await self._services.readers.run(look)
+        for one, key, told in known:
+            if not await asyncio.to_thread(self._answer_there, one, told):
+                continue  # somebody answered there too: that is read as any answer, and is the newer one
+
+            def change(store: Store, one: Delivery = one, key: str = key, told: Decision = told) -> None:
+                current = find(store, one.proposal, self.server)
+                if current is not None and current.rev == one.rev:
+                    save(store, self._answered(store, current, key, told))
+
+            await self._services.write(change)
+        return len(known)
+
+    def _answer_there(self, one: Delivery, told: Decision) -> bool:
+        """Say on the Task what was decided elsewhere; return whether nobody had answered it there."""
+        if not self._sending.may_change(one):
+            return True
+        fresh = True
+
+        def edit(task: dict[str, Any]) -> dict[str, Any] | None:
+            nonlocal fresh
+            if read_answer(task) is not None:
+                fresh = task.get("businessStatus", {}).get("text") == f"{RECORDED}: {told.answer}"
+                return None
+            status = "rejected" if told.answer == "rejected" else "accepted"
+            more = {"statusReason": {"text": told.reason}} if told.reason else {}
+            return task | {
+                "status": status,
+                "businessStatus": {"text": f"{RECORDED}: {told.answer}"},
+                "lastModified": iso(told.time),
+                **more,
+            }
+
+        self._client.change(str(one.told["task"]), edit)
+        return fresh
+
+    def _answered(self, store: Store, current: Delivery, key: str, told: Decision) -> Delivery:
+        """Return the delivery of a decision that stands in the store: what is awaited, until when, and against what it will be scored."""
+        due = None
+        if told.answer != "rejected":
+            due = max(int(current.told.get("until") or 0), told.time) + round(self._settings.outcome_min * MINUTE)
+        planned = ask_forecast(store, current, told) if told.answer == "accepted" else ""
+        return replace(current.now("decided", answer=_mark(told), decision=key, planned=planned, acknowledged=False), due=due)
 
     def _look(self, part: list[Delivery]) -> tuple[dict[str, Mapping[str, Any]], dict[str, Change]]:
         ids = ",".join(str(one.told["task"]).partition("/")[2] for one in part)
@@ -137,30 +192,26 @@ class ReturnPath:
             return await self._sending.withdraw(one, EXPIRED)
         else:
             return 0
-        mark = f"{told.answer}|{told.plan}" if told.answer == "changed" else told.answer
-        if one.told.get("answer") != mark:
-            one = await self._decided(one, told, mark)
+        if one.told.get("answer") != _mark(told):
+            one = await self._decided(one, told)
             await self._acknowledge(one, told)
             return 1
         if not one.told.get("acknowledged"):
             await self._acknowledge(one, told)
         return 0
 
-    async def _decided(self, one: Delivery, told: Decision, mark: str) -> Delivery:
+    async def _decided(self, one: Delivery, told: Decision) -> Delivery:
         """Write down the decision: answer, fact of the record and state, all or nothing."""
-        due = None
-        if told.answer != "rejected":
-            due = max(int(one.told.get("until") or 0), told.time) + round(self._settings.outcome_min * MINUTE)
 
         def change(store: Store) -> Delivery:
             current = find(store, one.proposal, self.server)
-            if current is None or current.told.get("answer") == mark:
+            if current is None or current.told.get("answer") == _mark(told):
                 return current or one
             key = store.decide(told)
             words = f"{told.answer}: {told.plan}" if told.plan else told.answer
             fact = Finding(code=DECISION, value=words, time=told.time, recorded=told.recorded, source=self.server, id=f"decision/{key}")
             store.append(one.patient, [fact], recorded=told.recorded)
-            return save(store, replace(current.now("decided", answer=mark, decision=key, acknowledged=False), due=due))
+            return save(store, self._answered(store, current, key, told))
 
         return await self._services.write(change)
 
@@ -197,6 +248,11 @@ class ReturnPath:
                 self._client.change(str(risk), final)
         else:
             self._client.change(str(one.told["request"]), revoked)
+
+
+def _mark(told: Decision) -> str:
+    """Return what tells one answer from the next on the same Task."""
+    return f"{told.answer}|{told.plan}" if told.answer == "changed" else told.answer
 
 
 def _late(answer: Answer, one: Delivery) -> str:

@@ -22,6 +22,7 @@ from gemel.platform.derived import derived_resource
 from gemel.platform.store import Event, Store, lookup
 from gemel.platform.store.deliveries import Delivery, State, deliveries, find, save
 from gemel.platform.store.versions import Version
+from gemel.server.drawing import draw_forecast
 from gemel.server.hospital import Patients, service_caller
 from gemel.server.sections.hospital import ReturnPath as Settings
 from gemel.server.services import Services
@@ -185,7 +186,7 @@ class Sending:
         bundle = advice_bundle(
             found.proposal, key=one.proposal, subject=subject, expires=one.expires, forecasts=tables, recipients=self._settings.recipients,
             replaces=[str(other.told["request"]) for other in older if other.told.get("request")], simulated=found.is_simulated,
-            basis=found.basis,
+            basis=found.basis, figures=[figure for table in tables for figure in draw_forecast(table, is_simulated=found.is_simulated)],
         )  # fmt: skip
         named = self._client.transaction(bundle)
         kinds: dict[str, list[str]] = {}
@@ -197,6 +198,7 @@ class Sending:
             "risks": kinds.get("RiskAssessment", []),
             "device": kinds["Device"][0],
             "forecast": found.forecasts[0][0] if found.forecasts else "",
+            "issued": found.proposal.issued,
             "until": self._until(found.proposal, tables),
             "lineage": found.proposal.lineage.model_dump(mode="json"),
         }
