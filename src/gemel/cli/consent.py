@@ -1,4 +1,4 @@
-"""``gemel consent``: how a FHIR Consent is read, and what it says to one question."""
+"""``gemel consent``: how a FHIR Consent is read, what it says to one question, and the consents of a store."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gemel.cli.options import FilePath, as_json, common, existing
-from gemel.cli.output import echo, plain, print_json
+from gemel.cli.output import echo, plain, print_json, print_table
+from gemel.cli.stores import StorePlace, now, open_store
 
 if TYPE_CHECKING:
     from gemel.platform.consent import Consent, Rule
+    from gemel.platform.rights import Withdrawal
 
 __all__ = ["consent"]
 
@@ -26,7 +28,7 @@ profile_option = click.option(
 
 @click.group()
 def consent() -> None:
-    """Show how a FHIR Consent is read, and what it says to a question."""
+    """Show how a FHIR Consent is read, and what it says to a question; keep, list and withdraw the consents of a store."""
 
 
 def _read(path: Path, profile: Any) -> Consent:
@@ -131,3 +133,99 @@ def decide(files: tuple[Path, ...], profile: str | None, json_: bool, **asked: A
         for note in told.notes:
             echo(f"  note: {note}")
     return 0 if told.ruling == "permit" else 1
+
+
+@consent.command("list")
+@click.argument("store", type=StorePlace)
+@click.argument("patient")
+@as_json
+@common
+def list_(store: str | Path, patient: str, json_: bool) -> int:
+    """List the consents of PATIENT in STORE, and how each is read."""
+    from gemel.platform.store.consents import consents_of
+
+    with open_store(store) as opened:
+        epoch, found = consents_of(opened, opened.subject(patient))
+    if json_:
+        print_json({"epoch": epoch, "consents": [plain(asdict(one)) for one in found]})
+        return 0
+    rows = [
+        (
+            one.id,
+            one.status,
+            one.scope,
+            "permit" if one.base else "deny",
+            ", ".join(sorted(one.models)),
+            "AMBIGUOUS" if one.is_ambiguous else "",
+        )
+        for one in found
+    ]
+    print_table("", ("consent", "status", "scope", "base", "models", ""), rows)
+    return 0
+
+
+@consent.command()
+@click.argument("store", type=StorePlace)
+@click.argument("patient")
+@click.argument("file", type=FilePath)
+@profile_option
+@as_json
+@common
+def give(store: str | Path, patient: str, file: Path, profile: str | None, json_: bool) -> int:
+    """Keep the Consent in FILE as one of PATIENT in STORE; one of the same id is superseded. Work that is not permitted any more ends. Exit code 1: it is ambiguous, and denies."""
+    from gemel.core.errors import FormatError
+    from gemel.platform.rights import settle_consents
+    from gemel.platform.store.consents import put_consent
+
+    found = _read(file, profile)
+    if not found.id:
+        raise FormatError("a consent that is kept has an id", seen=file.name, expected="id of the resource")
+    if found.patient not in ("", patient):
+        raise FormatError("the consent is of another patient", seen=file.name, expected=f"Patient/{patient}")
+    with open_store(store) as opened, opened.batch():
+        put_consent(opened, patient, found, recorded=now(), resource=json.loads(file.read_text(encoding="utf-8")))
+        done = settle_consents(opened, patient, now=now())
+    _settled(f"kept: {found.id}", done, json_)
+    return 1 if found.is_ambiguous else 0
+
+
+@consent.command()
+@click.argument("store", type=StorePlace)
+@click.argument("patient")
+@click.argument("name", metavar="CONSENT")
+@as_json
+@common
+def withdraw(store: str | Path, patient: str, name: str, json_: bool) -> int:
+    """Withdraw CONSENT of PATIENT in STORE: from now on it permits nothing, work that rested on it ends, what was derived under it is hidden."""
+    from gemel.platform.rights import withdraw as take_back
+
+    with open_store(store) as opened:
+        done = take_back(opened, patient, name, now=now())
+    _settled(f"withdrawn: {name}", done, json_)
+    return 0
+
+
+@consent.command("object")
+@click.argument("store", type=StorePlace)
+@click.argument("patient")
+@click.option(
+    "--purpose", type=click.Choice(["TREAT", "HRESCH", "HOPERAT", "HMARKT"]), help="For one purpose; left out, any that asks for consent."
+)
+@click.option("--reason", default="", help="In words.")
+@as_json
+@common
+def object_(store: str | Path, patient: str, purpose: str | None, reason: str, json_: bool) -> int:
+    """Keep that PATIENT of STORE objects to processing: it wins over every consent."""
+    from gemel.platform.rights import object_to
+
+    with open_store(store) as opened:
+        made, done = object_to(opened, patient, purpose=purpose, reason=reason, now=now())
+    _settled(f"kept: {made.id}", done, json_)
+    return 0
+
+
+def _settled(what: str, done: Withdrawal, json_: bool) -> None:
+    if json_:
+        print_json({"epoch": done.epoch, "cancelled": list(done.cancelled), "hidden": done.hidden})
+    else:
+        echo(f"{what}; {len(done.cancelled)} pieces of work ended, {done.hidden} results hidden from those who need consent")
