@@ -14,7 +14,8 @@ import time
 import httpx
 import pytest
 
-from gemel.core.errors import ConfigurationError, StoreError
+from _data import data_environment, require_dataset
+from gemel.core.errors import ConfigurationError, DatasetError, StoreError
 from gemel.platform.audit import entries, read_roots, roots_path
 from gemel.platform.audit_check import verify_trail
 from gemel.platform.store import Store
@@ -107,17 +108,40 @@ def test_what_is_not_safe_and_what_is_not_there_do_not_start(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_demonstration_never_lets_anybody_into_a_store_with_patients(tmp_path):
-    from gemel.cli.serve import _admit
+def _nothing(_name):
+    raise DatasetError("a data set that cannot be had")
+
+
+@pytest.mark.data
+def test_a_demonstration_shows_one_real_person_as_of_now(tmp_path, monkeypatch):
+    from gemel.cli.demo.serving import admit
+
+    require_dataset("shanghai")
+    monkeypatch.setattr(os, "environ", data_environment())
+    with Store(tmp_path / "s.sqlite") as store:
+        admit(store)
+        (patient,) = store.patients()
+        record = store.record(patient)
+        last = max(int(series.time[-1]) for series in record.series)
+        assert 4.9 < (time.time_ns() - last) / 60e9 < 10
+        assert store.claim("calibrate", "w", now=time.time_ns()).key == f"demonstration/{patient}"
+        admit(store)
+        assert store.patients() == (patient,)
+
+
+def test_a_demonstration_never_lets_anybody_into_a_store_with_patients(tmp_path, monkeypatch):
+    monkeypatch.setenv("GEMEL_DATA", str(tmp_path))  # nothing can be had: nobody is shown
+    monkeypatch.setattr("gemel.platform.datasets.resolve", _nothing)
+    from gemel.cli.demo.serving import admit
 
     with Store(tmp_path / "s.sqlite") as store:
         store.append("ada", [], recorded=1)
         with pytest.raises(ConfigurationError, match="this store has patients"):
-            _admit(store)
+            admit(store)
     with Store(tmp_path / "t.sqlite") as store:
-        _admit(store)
+        admit(store)
         store.append("ada", [], recorded=1)
-        _admit(store)
+        admit(store)
         assert len(consents_of(store, store.subject("ada"))[1]) == 1
         assert treated_by(store, DEMO.who, time=time.time_ns()) == {store.subject("ada")}
 

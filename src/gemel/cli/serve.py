@@ -13,7 +13,6 @@ from gemel.cli.output import echo, note
 from gemel.cli.stores import StorePlace
 
 if TYPE_CHECKING:
-    from gemel.platform.store import Store
     from gemel.server.config import ServerConfig
 
 __all__ = ["serve", "settings"]
@@ -64,39 +63,11 @@ def serve(db: Any, config: Path | None, host: str | None, port: int | None, work
     errors = [str(trouble) for trouble in wrong if trouble.severity == "error"]
     if errors:
         raise ConfigurationError("the configuration is not safe", seen="; ".join(errors), fix="gemel config check FILE")
+    from gemel.cli.demo.serving import admit
     from gemel.server.run import run_server
 
     def ready(_: Any, address: str) -> None:
         echo(f"{address} (Ctrl-C ends it)")
         sys.stdout.flush()
 
-    return run_server(found, config_file=config, is_demo=demo, prepare=_admit if demo else None, ready=ready)
-
-
-def _admit(store: Store) -> None:
-    """Let the physician of the demonstration treat everybody in a store of its own: one that was empty, or that was made for this."""
-    from gemel.cli.stores import now
-    from gemel.core.errors import ConfigurationError, GemelError
-    from gemel.core.manifest import installed
-    from gemel.platform.consent import Consent
-    from gemel.platform.store.consents import consents_of, put_consent
-    from gemel.platform.store.relations import Relation, put_care, treated_by
-    from gemel.server.run import DEMO
-
-    time = now()
-    if store.marked("demonstration") is None:
-        if store.patients():
-            raise ConfigurationError(
-                "the demonstration lets anybody in, and this store has patients",
-                expected="an empty store, or one that was made for a demonstration",
-                fix="gemel serve --demo --new --db FILE, then gemel import into that",
-            )
-        store.mark("demonstration", "yes", recorded=time)
-    models = frozenset(f"{told.id}@{told.version.partition('.')[0]}" for told in installed().values() if not isinstance(told, GemelError))
-    known = treated_by(store, DEMO.who, time=time)
-    for patient in store.patients():
-        subject = store.subject(patient)
-        if subject not in known:
-            put_care(store, patient, Relation(DEMO.who, "care", time), recorded=time)
-        if not consents_of(store, subject)[1]:
-            put_consent(store, patient, Consent("demonstration", patient, base=True, given=time, models=models), recorded=time)
+    return run_server(found, config_file=config, is_demo=demo, prepare=admit if demo else None, ready=ready)
