@@ -45,6 +45,7 @@ def peer(tmp_path):
         yield one
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # of the library's own file
 def test_an_archive_has_what_it_was_sent_bit_for_bit(peer, bodies):
     place = Peer("127.0.0.1", peer.dicom, "ORTHANC")
     echo(place)
