@@ -307,3 +307,28 @@ def test_nothing_that_a_stranger_sends_breaks_the_readers(one, other):
                 read(told)
             except FormatError:
                 continue
+
+
+def test_settings_of_the_ways_to_a_hospital_are_checked(tmp_path):
+    from gemel.server.config_check import troubles
+
+    told = {
+        "return_path": {}, "poll": {}, "notifications": {"secret_file": str(tmp_path / "none")},
+        "cds": {"clients": [{"issuer": "a"}, {"issuer": "b", "jwks_url": "http://ehr.example/keys"}]},
+    }  # fmt: skip
+    keys = {one.key for one in troubles(ServerConfig.model_validate(told)) if one.severity == "error"}
+    assert {"return_path", "poll", "notifications.secret_file", "cds.clients.0", "cds.clients.1.jwks_url"} <= keys
+    open_line = {
+        "hospital": {
+            "base": "http://hospital.example/fhir",
+            "client_id": "g",
+            "key_file": str(tmp_path / "none"),
+            "token_url": "http://hospital.example/t",
+        }
+    }
+    keys = {one.key for one in troubles(ServerConfig.model_validate(open_line)) if one.severity == "error"}
+    assert {"hospital.base", "hospital.key_file", "hospital.token_url"} <= keys
+    safe = {"hospital": {"base": "https://hospital.example/fhir"}, "return_path": {}, "poll": {}}
+    assert not {
+        one.key for one in troubles(ServerConfig.model_validate(safe)) if one.key.partition(".")[0] in ("hospital", "return_path", "poll")
+    }

@@ -42,7 +42,39 @@ def troubles(config: ServerConfig, environ: Mapping[str, str] | None = None, *, 
     is_demo : whether a demonstration is wanted, with its link that lets anybody in once.
     """
     environ = os.environ if environ is None else environ
-    return (*_listening(config, is_demo), *_keeping(config, environ), *_trusting(config), *_logging(config))
+    return (*_listening(config, is_demo), *_keeping(config, environ), *_trusting(config), *_logging(config), *_exchanging(config))
+
+
+def _exchanging(config: ServerConfig) -> Iterator[Trouble]:
+    """Name what is wrong with the ways to and from the hospital's server."""
+    hospital, cds = config.hospital, config.cds
+    for key in ("return_path", "poll"):
+        if getattr(config, key) is not None and hospital is None:
+            yield Trouble("error", key, "there is no server to speak to", "[hospital] base")
+    if config.notifications is not None and not config.notifications.secret_file.is_file():
+        yield Trouble("error", "notifications.secret_file", "there is no such file", "a file with one long random word")
+    if hospital is not None:
+        parts = urlsplit(hospital.base)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+            yield Trouble("error", "hospital.base", "not the address of a FHIR server", "https://HOST/PATH")
+        elif parts.scheme == "http" and not is_loopback(parts.hostname):
+            yield Trouble("error", "hospital.base", "patients over a line that anybody reads", "https://")
+        if (
+            hospital.token_url
+            and urlsplit(hospital.token_url).scheme != "https"
+            and not is_loopback(urlsplit(hospital.token_url).hostname or "")
+        ):
+            yield Trouble("error", "hospital.token_url", "an assertion over a line that anybody reads", "https://")
+        for key, path in (("hospital.key_file", hospital.key_file), ("hospital.certificates", hospital.certificates)):
+            if path is not None and not path.is_file():
+                yield Trouble("error", key, "there is no such file", "name the file")
+    for number, client in enumerate(cds.clients if cds is not None else ()):
+        if (client.jwks_file is None) == (not client.jwks_url):
+            yield Trouble("error", f"cds.clients.{number}", "its keys are needed, once", "jwks_url or jwks_file")
+        if client.jwks_url and urlsplit(client.jwks_url).scheme != "https" and not is_loopback(urlsplit(client.jwks_url).hostname or ""):
+            yield Trouble("error", f"cds.clients.{number}.jwks_url", "keys over an open line", "https://")
+    if cds is not None and not cds.clients:
+        yield Trouble("warning", "cds.clients", "nobody may ask", "[[cds.clients]]")
 
 
 def _listening(config: ServerConfig, is_demo: bool) -> Iterator[Trouble]:
