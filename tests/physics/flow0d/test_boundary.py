@@ -43,15 +43,15 @@ def flows(vessels, fraction, gamma):
     reference = vessels.radius
     outlets = jnp.where(vessels.is_outlet, reference**gamma, 0.0)
     upstream = jnp.where(vessels.begins, reference, vessels.upstream(reference))
-    return outflow_by_weight(2.25e-6, outlets + leak_weights(vessels.parent, reference, upstream, gamma, fraction), vessels.is_real)
+    return outflow_by_weight(2.25e-6, outlets + leak_weights(vessels.order, reference, upstream, gamma, fraction), vessels.is_real)
 
 
 @jax.jit
 def rest_and_stress(vessels, outflow, ratio):
     friction = vessels.friction(vessels.radius, MU)
-    g = distal_conductance(vessels.parent, vessels.is_real, friction, outflow, PA, PV, ratio)
-    blank = make_network([-1], 0.0, root_pressure=PA, size=vessels.parent.shape[0])
-    columns = {"parent": vessels.parent, "is_real": vessels.is_real, "resistance": friction, "outlet_conductance": g}
+    g = distal_conductance(vessels.order, vessels.is_real, friction, outflow, PA, PV, ratio)
+    blank = make_network([-1], 0.0, root_pressure=PA, size=vessels.order.parent.shape[0])
+    columns = {"order": vessels.order, "is_real": vessels.is_real, "resistance": friction, "outlet_conductance": g}
     return solve_steady(blank.__class__(**{**vars(blank), **columns, "outlet_pressure": jnp.full_like(friction, PV)}))
 
 
@@ -59,7 +59,7 @@ def test_flow_lost_along_a_taper_has_its_closed_form():
     """V21: prescribed flow Q (r/r0)^gamma; 1e-6 at 0.5 mm."""
     vessels, gamma = make_vessels(taper()), 2.55
     flow, pressure = prescribed_pressure(
-        vessels.parent, vessels.is_real, vessels.friction(vessels.radius, MU), flows(vessels, 1.0, gamma), PA
+        vessels.order, vessels.is_real, vessels.friction(vessels.radius, MU), flows(vessels, 1.0, gamma), PA
     )
     first, last, q = 2e-3, 0.8e-3, 2.25e-6
     exact = 8 * MU * q * 0.05 * (first ** (gamma - 3) - last ** (gamma - 3)) / (np.pi * (gamma - 3) * first**gamma * (first - last))
@@ -80,7 +80,7 @@ def test_without_leakage_the_outlets_carry_all_and_with_it_the_vessel_keeps_its_
     assert none[100] == pytest.approx(2.25e-6, rel=1e-15)
     friction = vessels.friction(vessels.radius, MU)
     dry, leaking = (
-        prescribed_pressure(vessels.parent, vessels.is_real, friction, flows(vessels, f, 2.55), PA)[1][1:101] for f in (0.0, 1.0)
+        prescribed_pressure(vessels.order, vessels.is_real, friction, flows(vessels, f, 2.55), PA)[1][1:101] for f in (0.0, 1.0)
     )
     assert (np.asarray(leaking) > np.asarray(dry)).all()
     stressed = [np.asarray(rest_and_stress(vessels, flows(vessels, f, 2.55), 0.24).pressure)[:101] for f in (0.0, 1.0)]
@@ -111,7 +111,7 @@ def test_without_the_path_the_outlet_is_the_whole_resistance():
     vessels = make_vessels(fork())
     outflow = flows(vessels, 0.0, 2.55)
     g = distal_conductance(
-        vessels.parent, vessels.is_real, vessels.friction(vessels.radius, MU), outflow, PA, PV, 0.24, is_path_subtracted=False
+        vessels.order, vessels.is_real, vessels.friction(vessels.radius, MU), outflow, PA, PV, 0.24, is_path_subtracted=False
     )
     held = np.asarray(outflow) > 0
     assert np.allclose(np.asarray(g)[held], np.asarray(outflow)[held] / (0.24 * 90 * MMHG), rtol=1e-14)

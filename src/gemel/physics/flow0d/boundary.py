@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from gemel.physics.flow0d.elimination import solve_linear_tree
+from gemel.physics.flow0d.elimination import children_sum, solve_linear_tree
+from gemel.physics.flow0d.order import TreeOrder
 
 __all__ = ["distal_conductance", "leak_weights", "mean_aortic_pressure", "outflow_by_weight", "prescribed_pressure"]
 
@@ -22,7 +23,7 @@ def mean_aortic_pressure(systolic: Number, diastolic: Number, share: Number = 1 
 
 
 def leak_weights(
-    parent: Int[Array, " branch"], radius: Columns, upstream_radius: Columns, exponent: Number, fraction: Number
+    order: TreeOrder, radius: Columns, upstream_radius: Columns, exponent: Number, fraction: Number
 ) -> Columns:  # fmt: skip
     """Return how much of the flow leaves along the vessels through side branches, as weights at the downstream ends, in m^exponent.
 
@@ -42,9 +43,7 @@ def leak_weights(
     weights = jnp.asarray(_WEIGHTS)[:, None] * inside**-4.0
     carried = (weights * inside**exponent).sum(axis=0) / weights.sum(axis=0)
     before, after = first**exponent - carried, carried - last**exponent
-    size = parent.shape[-1]
-    at_start = jnp.zeros(size + 1).at[parent].add(before)[:size]
-    return fraction * (at_start + after)
+    return fraction * (children_sum(order.parent, before) + after)
 
 
 def outflow_by_weight(total: Number, weight: Columns, is_real: Bool[Array, " branch"]) -> Columns:
@@ -54,16 +53,16 @@ def outflow_by_weight(total: Number, weight: Columns, is_real: Bool[Array, " bra
 
 
 def prescribed_pressure(
-    parent: Int[Array, " branch"], is_real: Bool[Array, " branch"], resistance: Columns, outflow: Columns, root_pressure: Number
+    order: TreeOrder, is_real: Bool[Array, " branch"], resistance: Columns, outflow: Columns, root_pressure: Number
 ) -> tuple[Columns, Columns]:  # fmt: skip
     """Return flow (m^3/s) and pressure (Pa) of each element when what leaves at each end is prescribed and only friction acts."""
-    at_root = (parent == parent.shape[-1]) & is_real
+    at_root = (order.parent == order.parent.shape[-1]) & is_real
     zero = jnp.zeros_like(resistance)
-    return solve_linear_tree(parent, is_real, resistance, zero, jnp.where(at_root, -root_pressure, 0.0), -outflow)
+    return solve_linear_tree(order, is_real, resistance, zero, jnp.where(at_root, -root_pressure, 0.0), -outflow)
 
 
 def distal_conductance(
-    parent: Int[Array, " branch"], is_real: Bool[Array, " branch"], healthy_resistance: Columns, outflow: Columns, root_pressure: Number,
+    order: TreeOrder, is_real: Bool[Array, " branch"], healthy_resistance: Columns, outflow: Columns, root_pressure: Number,
     venous_pressure: Number, ratio: Number = 1.0, *, is_path_subtracted: bool = True,
 ) -> Columns:  # fmt: skip
     """Return the conductance (m^3/(Pa s)) behind each end through which the healthy tree carries the rest flow given.
@@ -79,6 +78,6 @@ def distal_conductance(
     """
     pressure = root_pressure * jnp.ones_like(outflow)
     if is_path_subtracted:
-        _, pressure = prescribed_pressure(parent, is_real, healthy_resistance, outflow, root_pressure)
+        _, pressure = prescribed_pressure(order, is_real, healthy_resistance, outflow, root_pressure)
     drop = pressure - venous_pressure
     return jnp.where(is_real & (outflow > 0), outflow / jnp.where(is_real & (outflow > 0), ratio * drop, 1.0), 0.0)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from gemel.core.errors import DataError
+from gemel.physics.flow0d.order import TreeOrder, make_order
 
 __all__ = ["BUCKETS", "Network", "bucket_size", "make_network"]
 
@@ -22,13 +23,13 @@ class Network(eqx.Module):
     """A tree (or several) of elements. Element ``b`` leads from the end of ``parent[b]`` to a point of its own, from which a conductance may lead out.
 
     The pressure falls along an element by ``resistance * flow + quadratic * flow * |flow|``. An infinite resistance is an occlusion: no flow, exactly.
-    ``parent`` comes before its children; the value ``size`` names the root. Elements beyond the real ones (``is_real`` false) are padding.
+    ``order`` holds the parent of each, before its children, and the way of the sweeps. Elements beyond the real ones (``is_real`` false) are padding.
 
     resistance Pa s/m^3; quadratic Pa s^2/m^6; outlet_conductance m^3/(Pa s), zero where nothing leaves; outlet_pressure Pa;
     injection m^3/s that enters at the downstream end from outside; root_pressure Pa.
     """
 
-    parent: Int[Array, " branch"]
+    order: TreeOrder
     is_real: Bool[Array, " branch"]
     resistance: Float[Array, " branch"]
     quadratic: Float[Array, " branch"]
@@ -38,9 +39,14 @@ class Network(eqx.Module):
     root_pressure: Float[Array, ""]
 
     @property
+    def parent(self) -> Int[Array, " branch"]:
+        """Element upstream of each; the size at a root."""
+        return self.order.parent
+
+    @property
     def size(self) -> int:
         """Number of elements with padding: the only thing about a network that a compiled program depends on."""
-        return self.parent.shape[-1]
+        return self.order.parent.shape[-1]
 
 
 def bucket_size(count: int) -> int:
@@ -108,10 +114,8 @@ def make_network(
     width = bucket_size(count) if size is None else size
     if width < count:
         raise DataError("the padded size is smaller than the network", seen=width, expected=f">= {count}")
-    padded = np.full(width, width, dtype=np.int64)
-    padded[:count] = np.where(above < 0, width, above)
     return Network(
-        parent=jnp.asarray(padded),
+        order=make_order(above, width),
         is_real=jnp.asarray(np.arange(width) < count),
         root_pressure=jnp.asarray(0.0 if root_pressure is None else root_pressure),
         **{k: jnp.asarray(_column(v, count, width, k)) for k, v in columns.items()},

@@ -157,7 +157,7 @@ def _cycle(pulsatile: PulsatileNetwork, drive: Drive, start: CycleState, scheme:
             q, _, _, count = carry
             loss = quadratic * jnp.abs(q)
             flow, pressure = solve_linear_tree(
-                network.parent, is_open, now + companion_r + 2.0 * loss, conductance, offset - loss * q, source
+                network.order, is_open, now + companion_r + 2.0 * loss, conductance, offset - loss * q, source
             )
             unbalanced = jnp.max(jnp.abs(quadratic * (flow * jnp.abs(flow) - 2.0 * jnp.abs(q) * flow + q * jnp.abs(q))))
             return flow, pressure, unbalanced, count + 1
@@ -209,7 +209,7 @@ def _steady_start(pulsatile: PulsatileNetwork, drive: Drive) -> CycleState:
     at_root = (network.parent == network.size) & is_open
     source = network.outlet_conductance * network.outlet_pressure + pulsatile.inflow_share * drive.inflow.mean()
     slope, offset = jnp.where(is_open, network.resistance, 0.0), jnp.where(at_root, -drive.root_pressure.mean(), 0.0)
-    flow, pressure = solve_linear_tree(network.parent, is_open, slope, network.outlet_conductance, offset, source)
+    flow, pressure = solve_linear_tree(network.order, is_open, slope, network.outlet_conductance, offset, source)
     zero = jnp.zeros_like(flow)
     return CycleState(pressure - pulsatile.external_share * drive.external.mean(), zero, flow, zero)
 

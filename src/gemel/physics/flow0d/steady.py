@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from gemel.physics.flow0d.base import FlowStatus, SteadyFlow
 from gemel.physics.flow0d.elimination import children_sum, has_inertia_of_resistors, solve_linear_tree
 from gemel.physics.flow0d.network import Network
+from gemel.physics.flow0d.order import TreeOrder
 
 __all__ = ["solve_steady"]
 
@@ -29,7 +30,7 @@ FIRST_STRIDE, LAST_STRIDE = 0.125, 1e-9  # as a share of the way from zero to th
 class _Problem(NamedTuple):
     """A network, made ready: occlusions have a finite placeholder for their resistance, padding is closed."""
 
-    parent: Int[Array, " branch"]
+    order: TreeOrder
     is_open: Bool[Array, " branch"]
     resistance: Columns
     quadratic: Columns
@@ -45,11 +46,11 @@ class _Problem(NamedTuple):
     def newton(self, flow: Columns, share: Array | float) -> tuple[Columns, Columns]:
         """One linear solve: the next flow and pressure."""
         slope, offset = self.linearised(flow, share)
-        return solve_linear_tree(self.parent, self.is_open, slope, self.conductance, offset - self.root, self.source)
+        return solve_linear_tree(self.order, self.is_open, slope, self.conductance, offset - self.root, self.source)
 
     def residual(self, flow: Columns, pressure: Columns, share: Array | float) -> Array:
         """Largest unbalanced pressure, Pa."""
-        upstream = jnp.concatenate([pressure, jnp.zeros(1)])[self.parent] + self.root
+        upstream = jnp.concatenate([pressure, jnp.zeros(1)])[self.order.parent] + self.root
         drop = (self.resistance + share * self.quadratic * jnp.abs(flow)) * flow
         return jnp.max(jnp.where(self.is_open, jnp.abs(upstream - pressure - drop), 0.0))
 
@@ -69,7 +70,7 @@ def _prepare(network: Network) -> tuple[_Problem, Array, Array]:
     clean = jnp.where(jnp.isfinite(finite), finite, 0.0)
     at_root = (network.parent == network.size) & is_open
     problem = _Problem(
-        parent=network.parent,
+        order=network.order,
         is_open=is_open,
         resistance=jnp.where(is_open & ~jnp.isnan(network.resistance), jnp.where(occluded, 0.0, network.resistance), 0.0),
         quadratic=jnp.where(is_open, clean[0], 0.0),
@@ -100,7 +101,7 @@ def _continue(problem: _Problem, start: Columns, scale: Array, tolerance: float,
         after, pressure = problem.newton(flow, target)
         slope = problem.linearised(after, target)[0]
         is_good = problem.residual(after, pressure, target) <= tolerance * scale
-        is_good &= has_inertia_of_resistors(problem.parent, problem.is_open, slope, problem.conductance)
+        is_good &= has_inertia_of_resistors(problem.order, problem.is_open, slope, problem.conductance)
         return _Walk(
             share=jnp.where(is_good, target, walk.share),
             stride=jnp.where(is_good, 2.0 * walk.stride, 0.25 * walk.stride),
@@ -115,7 +116,7 @@ def _continue(problem: _Problem, start: Columns, scale: Array, tolerance: float,
 def solve_steady(network: Network, *, tolerance: float = 1e-11) -> SteadyFlow:
     """Solve for steady flow and total pressure in a tree.
 
-    Pure, for ``jit`` and ``vmap`` (over draws of any column, with ``parent`` shared); derivatives of first to third order are exact in both modes, because the
+    Pure, for ``jit`` and ``vmap`` (over draws of any column; fast where the tree is shared); derivatives of first to third order are exact in both modes, because the
     last two Newton steps, each of which squares the error in the parameters, are taken outside the search.
 
     Parameters

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from gemel.core.geometry import Tree
 from gemel.physics.flow0d.friction import taper_resistance
 from gemel.physics.flow0d.network import bucket_size
+from gemel.physics.flow0d.order import TreeOrder, make_order
 
 __all__ = ["Vessels", "make_vessels"]
 
@@ -17,11 +18,11 @@ __all__ = ["Vessels", "make_vessels"]
 class Vessels(eqx.Module):
     """One element per point of a tree, from the point upstream to it; padded elements have no length. SI.
 
-    ``above`` is ``parent`` with every root and padded element sent to itself, so that columns can be read upstream without a bound;
+    ``above`` is the parent with every root and padded element sent to itself, so that columns can be read upstream without a bound;
     ``begins`` marks the first element of a branch.
     """
 
-    parent: Int[Array, " branch"]
+    order: TreeOrder
     above: Int[Array, " branch"]
     is_real: Bool[Array, " branch"]
     is_outlet: Bool[Array, " branch"]
@@ -50,8 +51,6 @@ def make_vessels(tree: Tree, *, size: int | None = None) -> Vessels:
     count = len(tree.parent)
     width = bucket_size(count) if size is None else size
     children = np.bincount(tree.parent[tree.parent >= 0], minlength=count)
-    parent = np.full(width, width)
-    parent[:count] = np.where(tree.parent < 0, width, tree.parent)
     above = np.arange(width)
     above[:count] = np.where(tree.parent < 0, np.arange(count), tree.parent)
 
@@ -61,7 +60,7 @@ def make_vessels(tree: Tree, *, size: int | None = None) -> Vessels:
         return out
 
     return Vessels(
-        parent=jnp.asarray(parent),
+        order=make_order(tree.parent, width),
         above=jnp.asarray(above),
         is_real=jnp.asarray(np.arange(width) < count),
         is_outlet=jnp.asarray(padded(children == 0)),
