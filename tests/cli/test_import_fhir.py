@@ -48,6 +48,16 @@ def test_line_by_line_with_the_site_s_own_codes(gemel, tmp_path):
     assert told["new_facts"] == 2
 
 
+def test_what_waits_in_quarantine_is_placed_once_the_site_knows_its_code(gemel, tmp_path):
+    (tmp_path / "x.ndjson").write_text(json.dumps(observation("b", "WT", "http://lab.example")) + "\nnonsense\n")
+    assert gemel("import", "x.ndjson", "--db", "s.sqlite").code == 1
+    assert gemel("quarantine", "redrive", "s.sqlite").code == 1
+    (tmp_path / "site.toml").write_text('[codes]\n"http://lab.example|WT" = "loinc:3141-9"\n')
+    told = gemel("quarantine", "redrive", "s.sqlite", "--site", "site.toml", "--json").json()["messages"]
+    assert sorted((row["placed"], row["new_facts"]) for row in told) == [(False, 0), (True, 1)]
+    assert len(gemel("quarantine", "list", "s.sqlite", "--json").json()["messages"]) == 1
+
+
 def test_without_a_store_people_are_shown(gemel, tmp_path):
     (tmp_path / "b.json").write_text(
         json.dumps({"resourceType": "Bundle", "type": "collection", "entry": [{"resource": observation("a")}]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,10 @@ from gemel.cli.options import FilePath, as_json, common
 from gemel.cli.output import atomic_write, echo, print_json, print_table
 from gemel.cli.records import known_until, people
 from gemel.cli.stores import StorePlace, open_store
+
+if TYPE_CHECKING:
+    from gemel.platform.intake import Intake
+    from gemel.platform.store import Store
 
 __all__ = ["quarantine"]
 
@@ -68,22 +73,46 @@ def show(store: str | Path, number: int, output: Path | None, json_: bool) -> in
     return 0
 
 
+def _intake(store: Store, site_file: Path | None, tz: str | None) -> Intake:
+    from gemel.cli.import_fhir import read_site
+    from gemel.interop.hl7v2 import Site
+    from gemel.platform.adapters import fhir, hl7v2
+    from gemel.platform.intake import Intake
+
+    return Intake(store, [fhir.adapter(usual=read_site(site_file, tz)), hl7v2.adapter(usual=Site(zone=tz or "UTC"))])
+
+
 @quarantine.command()
 @click.argument("store", type=StorePlace)
 @click.argument("numbers", type=int, nargs=-1, metavar="[NUMBER]...")
 @click.option("--format", "format_", help="The layout, where it was not recognised.")
 @click.option("--tz", help="Zone of times that carry none.")
 @click.option("--id", "person", help="Pseudonym of the one person in it.")
+@click.option("--site", "site_file", type=FilePath, help="For FHIR: what the sender leaves out, the file that gemel import --site takes.")
 @as_json
 @common
-def redrive(store: str | Path, numbers: tuple[int, ...], format_: str | None, tz: str | None, person: str | None, json_: bool) -> int:
+def redrive(
+    store: str | Path,
+    numbers: tuple[int, ...],
+    format_: str | None,
+    tz: str | None,
+    person: str | None,
+    site_file: Path | None,
+    json_: bool,
+) -> int:
     """Read messages of the quarantine of STORE again, those of a NUMBER or all; what can be placed now enters once. Exit code 1: some cannot."""
     from gemel.core.errors import GemelError
 
     told = []
     with open_store(store) as opened:
+        intake = _intake(opened, site_file, tz)
         for number in numbers or tuple(message.seq for message in opened.messages("quarantined")):
             message, raw = opened.message(number)
+            if message.source.startswith(("fhir/", "hl7v2/")) and format_ is None:  # it came by the intake, and is read by it again
+                taken = intake.drive(number)
+                done = taken.state == "done"
+                told.append({"number": number, "placed": done, "new_facts": taken.facts, "reason": "" if done else taken.reason})
+                continue
             try:
                 with tempfile.TemporaryDirectory(prefix="gemel-") as folder:
                     path = Path(folder) / (Path(message.name).name or "message")

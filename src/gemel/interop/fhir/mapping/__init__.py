@@ -3,16 +3,8 @@
 A resource gives facts, or is *kept* with the reason why it gives none, or is *refused* with what was wrong; it is never dropped in silence. Whoever stores resources keeps the
 resource itself in every case, and appends the facts in the same transaction.
 
-=============================== ==========================================================================================================
-Observation                     every value and component: numbers and samples as readings, all else as findings; an absent value with its reason
-Patient                         sex, age, death; identifiers and merges
-Condition, AllergyIntolerance   findings at their onset; the end of a condition
-MedicationAdministration, MedicationStatement, Immunization, Procedure   exposures
-MedicationRequest, ServiceRequest, CarePlan   findings that something is ordered or planned
-Encounter, Specimen, ImagingStudy, Device, DiagnosticReport   findings
-DocumentReference, DiagnosticReport   documents with their bytes
-Consent                         handed over to whoever keeps consents
-=============================== ==========================================================================================================
+Observations become readings and findings by value and component; what was given, taken or done becomes an exposure; diagnoses, allergies, stays, orders, samples, studies and conclusions
+become findings; embedded documents keep their bytes; a Patient gives sex, age, death, identifiers and merges; a Consent is handed over to whoever keeps consents. Any other type is kept, not mapped.
 """
 
 from __future__ import annotations
