@@ -51,6 +51,7 @@ API: list[Route] = [
     Route("GET", f"{V1}/forecasts/{{forecast}}", "forecast", aim=at("/forecasts/{forecast}")),
     Route("GET", f"{V1}/comparisons/{{forecast}}", "forecast", aim=at("/comparisons/{forecast}")),
     Route("POST", f"{V1}/forecasts/{{forecast}}/score", "forecast", aim=at("/forecasts/{forecast}/score", json={})),
+    Route("GET", f"{V1}/forecasts/{{forecast}}/score", "forecast", aim=at("/forecasts/{forecast}/score")),
     Route("GET", f"{V1}/recommendations", "forecast", aim=at("/recommendations?patient={patient}")),
     Route("GET", f"{V1}/recommendations/{{recommendation}}", "forecast", aim=at("/recommendations/{proposal}")),
     Route("GET", f"{V1}/recommendations/{{recommendation}}/decisions", "forecast", aim=at("/recommendations/{proposal}/decisions")),

@@ -32,6 +32,7 @@ def seeded(world: World, patient: str) -> dict[str, str]:
     def change(store: Store) -> dict[str, str]:
         version = store.put("twin", patient, ROOM, b"zip of " + patient.encode(), recorded=NOW, meta=META)
         forecast = store.put("forecast", patient, ROOM, json.dumps({"twin": ROOM, "of": patient}).encode(), recorded=NOW, meta=META)
+        store.put("score", patient, forecast, json.dumps({"crps": 1.0, "of": patient}).encode(), recorded=NOW, meta=META)
         proposal = store.put("proposal", patient, ROOM, json.dumps({"choice": "as known", "of": patient}).encode(), recorded=NOW, meta=META)
         decision = store.decide(Decision(proposal=proposal, time=NOW, recorded=NOW, who="Person/x", answer="accepted"))
         store.outcome(Outcome(decision=decision, time=NOW, recorded=NOW, values={"glucose": 5.0}))

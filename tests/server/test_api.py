@@ -141,6 +141,17 @@ def test_the_standing_forecast_is_the_bytes_that_were_stored(world):
     assert ([row["id"] for row in rest["items"]], rest["next"]) == ([ids["forecast"]], None)
 
 
+def test_how_a_forecast_did_is_told_with_it(world):
+    ids = seeded(world, ADA)
+    assert get(world, f"/forecasts/{ids['forecast']}/score").json() == {"crps": 1.0, "of": ADA}
+    other = world.write(lambda store: store.put("forecast", ADA, ROOM, b"{}", recorded=NOW + 9, meta=META))
+    assert get(world, f"/forecasts/{other}/score").status_code == 404
+    done = json.dumps({"kind": "score", "id": "0" * 24, "name": ids["forecast"]})
+    job = post(world, f"/forecasts/{ids['forecast']}/score", {}).json()["id"]
+    world.write(lambda store: (store.claim("score", "w", now=NOW + HOUR), store.finish(job, "w", result=done)))
+    assert get(world, f"/jobs/{job}").json()["href"] == f"{V1}/forecasts/{ids['forecast']}/score"
+
+
 def test_twins_and_their_versions(world):
     ids = seeded(world, ADA)
     twin = TwinTold.model_validate(get(world, f"/twins?patient={ids['patient']}").json()["items"][0])

@@ -42,7 +42,7 @@ def test_a_withdrawal_holds_with_the_next_question_ends_work_and_hides_what_was_
     assert ask(world, "GET", f"/twins/{ids['twin']}/forecast").status_code == 200
     first = ask(world, "POST", f"/patients/{ids['patient']}/consents/c-patient-privacy/withdraw").json()
     done = ask(world, "POST", f"/patients/{ids['patient']}/consents/c-research/withdraw", "patient").json()
-    assert (done["epoch"], done["hidden"]) == (first["epoch"] + 1, 3)
+    assert (done["epoch"], done["hidden"]) == (first["epoch"] + 1, 4)
     assert first["cancelled"] + done["cancelled"] == [ids["job"]]
     for path in (
         f"/twins/{ids['twin']}/forecast",
@@ -106,7 +106,7 @@ def test_an_objection_wins_over_every_consent_for_its_purpose_only(world):
     assert ask(world, "GET", f"/twins/{ids['twin']}/forecast", "service", purpose="HOPERAT").status_code == 200
     assert world.look(lambda store: store.job(ids["job"]).state) == "waiting"  # it may be done for another purpose
     every = ask(world, "POST", f"/patients/{ids['patient']}/objections", "patient", body={}).json()
-    assert (every["cancelled"], every["hidden"]) == ([ids["job"]], 3)
+    assert (every["cancelled"], every["hidden"]) == ([ids["job"]], 4)
     assert ask(world, "GET", f"/twins/{ids['twin']}/forecast", "service", purpose="HOPERAT").status_code == 404
 
 

@@ -33,6 +33,7 @@ PARTS: dict[str, str] = {
     "documents/": "Letters, images and other files about you, named by their SHA-256; facts.ndjson says what each is.",
     "twins/": "Models of you, every version: what it read, how it was made, and the state itself (a zip of arrays; `gemel forecast` reads it).",
     "forecasts/": "What those models said of your future, as it was said.",
+    "scores/": "How those forecasts did, once it was known what happened.",
     "recommendations/": "What was proposed, what people answered, and what came of it.",
     "consents.json": "What you permitted and forbade, as you gave it and as it is read here.",
     "work.json": "Work that was asked for about you, and how it stands.",
@@ -100,6 +101,7 @@ def _parts(store: Store, subject: str, name: str) -> Iterator[tuple[str, bytes]]
             continue  # named by its hash only: its bytes were never sent here
     yield from _versions(store, subject, "twin", "twins", "twin")
     yield from _versions(store, subject, "forecast", "forecasts", "json")
+    yield from _versions(store, subject, "score", "scores", "json")
     yield from _versions(store, subject, "proposal", "recommendations", "json")
     yield from _answers(store, subject)
     _, consents = consents_of(store, subject)

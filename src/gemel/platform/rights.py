@@ -26,6 +26,7 @@ from gemel.platform.scopes import Scope, allows
 from gemel.platform.store import Store, lookup
 from gemel.platform.store.consents import consents_of, put_consent, withdraw_consent
 from gemel.platform.store.jobs import JobStatus
+from gemel.platform.store.versions import KINDS
 
 __all__ = ["RIGHTS", "WORKER", "Withdrawal", "corrected", "may", "object_to", "require_right", "settle_consents", "withdraw"]
 
@@ -121,7 +122,7 @@ def settle_consents(store: Store, patient: str, *, now: int) -> Withdrawal:
         for job in store.jobs(state=state, subject=subject, limit=100_000):
             if not permits("forecast", "Job", _model_of_job(job)) and store.cancel(job.id, now=now):
                 ended.append(job.id)
-    versions = [version for kind in ("twin", "forecast", "proposal") for version in lookup.version_list(store, kind, subject)]
+    versions = [version for kind in KINDS for version in lookup.version_list(store, kind, subject)]
     hidden = sum(not permits("forecast", version.kind.title(), model_of(version)) for version in versions)
     return Withdrawal(epoch, tuple(ended), hidden)
 
@@ -150,7 +151,7 @@ def object_to(store: Store, patient: str, *, purpose: str | None, reason: str, n
     name = f"objection-{(purpose or 'all').lower()}"
     subject = store.subject(patient)
     known = {model for consent in consents_of(store, subject)[1] for model in consent.models}
-    stored = {model_of(version) for kind in ("twin", "forecast", "proposal") for version in lookup.version_list(store, kind, subject)}
+    stored = {model_of(version) for kind in KINDS for version in lookup.version_list(store, kind, subject)}
     there = {f"{m.id}@{m.version}" for m in installed().values() if isinstance(m, TwinManifest)}
     models = known | {f"{name}@{version.partition('.')[0]}" for name, _, version in (model.partition("@") for model in stored | there)}
     made = Consent(name, "", base=False, scope=name, given=now, models=frozenset(models))  # it speaks of what every one of these says too

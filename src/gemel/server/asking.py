@@ -145,13 +145,15 @@ def rows_told(store: Store, versions: list[Version]) -> list[dict[str, Any]]:
     return [version_told(store, version, newest=newest[version.name]) for version in versions]
 
 
-_PLACES = {"twin": "twins", "forecast": "forecasts", "comparison": "forecasts", "proposal": "recommendations", "score": "forecasts"}
+_PLACES = {"forecast": "forecasts", "comparison": "comparisons", "proposal": "recommendations"}
 
 
 def _href(job: JobStatus, result: Mapping[str, Any]) -> str | None:
     kind, found = result.get("kind"), result.get("id")
     if kind == "twin" and result.get("name"):
         return f"{PREFIX}/twins/{job.subject}.{result['name']}"
+    if kind == "score" and result.get("name"):
+        return f"{PREFIX}/forecasts/{result['name']}/score"
     return f"{PREFIX}/{_PLACES[kind]}/{found}" if kind in _PLACES and found else None
 
 

@@ -262,6 +262,10 @@ class Client:
         self._bodies[key] = answer.headers.get("etag", ""), answer.content
         return answer.json()
 
+    def score_of(self, forecast: str) -> dict[str, Any]:
+        """Return how a forecast (its id) did."""
+        return self.forecast_of(f"/forecasts/{forecast}/score")
+
     def recommendations(self, patient: str) -> list[ProposalTold]:
         """List what was proposed for a patient."""
         return list(self._pages("/recommendations", ProposalTold, patient=patient))

@@ -45,7 +45,12 @@ _CLASSES = {
     "joined": "Patient",
     "resource": "Observation",
 }
-_DERIVED = {"twin": ("Twin", "twins"), "forecast": ("Forecast", "forecasts"), "proposal": ("Recommendation", "recommendations")}
+_DERIVED = {
+    "twin": ("Twin", "twins"),
+    "forecast": ("Forecast", "forecasts"),
+    "proposal": ("Recommendation", "recommendations"),
+    "score": ("Forecast", "forecasts"),
+}
 _SILENT = frozenset({"glass", "erasure", "consent"})
 """Kinds of events that are nobody's news: they are in the audit trail."""
 
@@ -223,8 +228,8 @@ def _change(services: Services, store: Store, who: Caller, change: lookup.Change
                 return None
         except GemelError:  # erased meanwhile
             return None
-        room = version.name.partition(":")[0]
-        place = f"{version.patient}.{room}" if change.kind == "twin" else version.id
+        room = str(version.meta.get("model") or "") if change.kind == "score" else version.name.partition(":")[0]
+        place = f"{version.patient}.{room}" if change.kind == "twin" else f"{version.name}/score" if change.kind == "score" else version.id
         return plain | {"id": version.id, "twin": f"{version.patient}.{room}", "href": f"{PREFIX}/{folder}/{place}"}
     kind = _CLASSES.get(change.kind, "Observation")
     if not services.guard.decide(store, who, "stream", Resource(Datum(change.subject, f"Patient/{change.subject}", kind))):

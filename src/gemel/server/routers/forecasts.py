@@ -123,6 +123,28 @@ def router(services: Services) -> APIRouter:
         held, is_newest, is_stale = await looked(services, look)
         return answer(request, held, is_newest=is_newest, is_stale=is_stale)
 
+    @routes.get("/forecasts/{forecast}/score", responses={**_BODY, **Problems()}, response_class=Response)
+    async def read_score(forecast: Found, request: Request, asks: Annotated[Asker, Depends(asker)]) -> Response:
+        """Return how a forecast did, as it was scored last: CRPS, coverage, what was missing."""
+
+        def look(store: Store, guard: Guard) -> Held:
+            who = asks(store)
+            guard.check(who, "forecast", KIND)
+            said = hot.get(store, "forecast", forecast).version
+            found = lookup.newest_id(store, "score", said.patient, forecast)
+            if found is None:
+                shown(
+                    store, guard, who, forecast, said.patient
+                )  # whoever may see the forecast is told that it was not scored, nobody else is
+                raise AccessDenied()
+            held = hot.get(store, "score", found)
+            guard.require(store, who, "forecast", derived_resource(store, guard, KIND, held.version))
+            return held
+
+        held = await looked(services, look)
+        tag = etag(held.version.id)
+        return known(request, tag) or Response(held.body, 200, {"ETag": tag, "Cache-Control": "private, no-cache"}, "application/json")
+
     @routes.get("/twins/{twin}/forecasts", response_model=Page[VersionTold], responses=Problems())
     async def list_forecasts(twin: TwinId, who: Annotated[Caller, Depends(caller)], limit: Limit = 100, cursor: Cursor = None) -> Response:
         """List the forecasts and comparisons of a twin, the newest first."""
