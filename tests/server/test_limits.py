@@ -128,6 +128,15 @@ def test_the_depth_of_any_document_is_counted_as_it_is(value):
             check_json(body, depth=depth(value) - 1)
 
 
+@pytest.mark.parametrize(
+    "kind", ["application/x+json", "text/json", "application/json; charset=utf-16", "APPLICATION/JSON", "", "text/plain", "application/xml"]
+)
+def test_json_by_another_name_is_judged_alike_or_not_read(world, kind):
+    for body in (b"[" * 10_000 + b"]" * 10_000, b'{"who": NaN}', b'{"who": "Practitioner/8", "start": NaN}'):
+        assert send(world, body, **{"Content-Type": kind}).status_code in (400, 413, 415, 422)
+    alive(world)
+
+
 def test_the_server_answers_to_its_own_names_only(world):
     for host in ("twin.example", "TWIN.example:443", "other.example", "127.0.0.1:8765", "localhost"):
         assert world.client.get("/healthz", headers={"Host": host}).status_code == 200, host

@@ -193,7 +193,9 @@ class Gate:
             raise LimitError("the body is too large", seen=f"{int(length)} bytes", expected=f"<= {self._most} bytes")
         packed = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
         kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-        is_json = kind in ("application/json", "application/problem+json") and not scope["path"].startswith("/fhir")
+        is_json = kind.endswith(("/json", "+json")) and not scope["path"].startswith(
+            "/fhir"
+        )  # FHIR has its own, stricter reader
         if packed not in ("identity", "gzip", "deflate"):
             raise FormatError("the body is packed in a way that is not known here", expected="gzip, deflate or identity")
         if packed == "identity" and not is_json:
