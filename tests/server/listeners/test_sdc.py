@@ -1,6 +1,5 @@
 """A device at the bedside that we did not write, in a process of its own: followed, lost, found again; what it last said is never missing."""
 
-import subprocess
 import sys
 import threading
 import time
@@ -21,36 +20,10 @@ from gemel.platform.store import Store
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the library warns of parts of its own
     pytest.importorskip("sdc11073", reason="sdc11073 is not installed")
+sys.path.append(str(Path(__file__).parent))
+from _device import Device
+
 pytestmark = [pytest.mark.peer, pytest.mark.data, pytest.mark.slow]
-PROVIDER = Path(__file__).parents[2] / "_sdc_provider.py"
-
-
-class Device:
-    """A provider process."""
-
-    def __init__(self, place, epr):
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROVIDER), str(place), epr], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline().startswith("up")
-
-    def tell(self, line):
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        assert self.process.stdout.readline().startswith("done")
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except OSError:
-                    continue
 
 
 def until(claim, patience=40.0):
