@@ -36,6 +36,10 @@ def test_a_value_goes_all_the_way_round(medplum, tmp_path):
             (scored,) = [d for d in deliveries(store, "hospital", ("closed",)) if d.proposal == one.proposal]
             behind = next(v for v in store.versions("forecast", "round-1") if v.id == scored.told["forecast"])
             assert behind.meta["plan"] == decision.plan  # scored against what was accepted, not against what would have been
+            risks = medplum.found("RiskAssessment", patient="Patient/round-1")
+            basis = {reference["reference"] for risk in risks for reference in risk["basis"]}
+            assert all(medplum.get(reference)["subject"]["reference"] == "Patient/round-1" for reference in basis if "Patient/" not in reference)
+            assert len(basis) >= 20
             codes = {finding.code.code for finding in store.record("round-1").findings}
             assert codes == {"decision", "outcome"}
             assert store.check().sound

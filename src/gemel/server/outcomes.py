@@ -93,6 +93,8 @@ class Outcomes:
         ready = await self._services.readers.run(look)
         for one, known in ready:
             await self._services.write(lambda store, a=one, b=known: self._move(store, a, b, now))
+            if known.state == "closed":
+                self._services.metrics.return_path.labels("outcome" if known.values else "outcome missing").inc()
         return len(ready)
 
     def _ask(self, store: Store, one: Delivery, now: int) -> _Known | None:

@@ -194,6 +194,7 @@ class ReturnPath:
             return 0
         if one.told.get("answer") != _mark(told):
             one = await self._decided(one, told)
+            self._services.metrics.return_path.labels(told.answer).inc()
             await self._acknowledge(one, told)
             return 1
         if not one.told.get("acknowledged"):

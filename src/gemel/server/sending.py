@@ -20,7 +20,7 @@ from gemel.platform.advice import forecast_behind, read_proposal
 from gemel.platform.audit_event import audit_event
 from gemel.platform.derived import derived_resource
 from gemel.platform.store import Event, Store, lookup
-from gemel.platform.store.deliveries import Delivery, State, deliveries, find, save
+from gemel.platform.store.deliveries import Delivery, State, deliveries, find, inputs_of, save
 from gemel.platform.store.versions import Version
 from gemel.server.drawing import draw_forecast
 from gemel.server.hospital import Patients, service_caller
@@ -57,7 +57,7 @@ class Found:
         return bool(self.version.meta.get("simulated"))
 
 
-def _gather(store: Store, key: str) -> Found | None:
+def _gather(store: Store, key: str, server: str) -> Found | None:
     """Return a proposal with the forecast that it was made with; ``None`` when it is not there or cannot be read."""
     try:
         version = lookup.version(store, "proposal", key)
@@ -66,8 +66,9 @@ def _gather(store: Store, key: str) -> Found | None:
         _LOG.warning("a stored proposal cannot be read", extra={"proposal": key})
         return None
     behind = forecast_behind(store, version)
-    basis = version.meta.get("basis")
-    return Found(proposal, version, () if behind is None else (behind,), tuple(map(str, basis)) if isinstance(basis, list) else ())
+    told = version.meta.get("basis")
+    basis = tuple(map(str, told)) if isinstance(told, list) else inputs_of(store, version.patient, server, before=version.recorded)
+    return Found(proposal, version, () if behind is None else (behind,), basis)
 
 
 class Sending:
@@ -105,7 +106,7 @@ class Sending:
 
     async def _take(self, event: Event) -> int:
         now = self._services.clock()
-        found = await self._services.readers.run(lambda store: _gather(store, event.ref))
+        found = await self._services.readers.run(lambda store: _gather(store, event.ref, self.server))
         if found is None:
             return 0
         expires = found.proposal.issued + round(self._settings.expires_min * MINUTE)
@@ -155,12 +156,13 @@ class Sending:
             except RemoteError as error:
                 if not error.is_final:
                     raise
+                self._services.metrics.return_path.labels("refused").inc()
                 _LOG.error("the FHIR server refuses a proposal", extra={"proposal": one.proposal, "status": error.status})
                 await self._move(one, one.now("closed", why=f"refused by the server: {error.seen}"))
         return done
 
     async def _send(self, one: Delivery) -> int:
-        found = await self._services.readers.run(lambda store: _gather(store, one.proposal))
+        found = await self._services.readers.run(lambda store: _gather(store, one.proposal, self.server))
         subject = await self._patients.find(one.patient)
         if found is None or subject is None:
             await self._move(one, one.now("closed", why="no such patient there" if found else "cannot be read"))
@@ -175,6 +177,7 @@ class Sending:
         for other in older:
             await self.withdraw(other, SUPERSEDED)
         await self._move(one, one.now("sent" if found.proposal.choice else "told", **told))
+        self._services.metrics.return_path.labels("sent").inc()
         return 1
 
     def _is_there(self, proposal: str) -> bool:
@@ -274,6 +277,7 @@ class Sending:
                 save(store, current.now("expired", why=why))
 
         await self._services.write(change)
+        self._services.metrics.return_path.labels("withdrawn").inc()
         return 1
 
 

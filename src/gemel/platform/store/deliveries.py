@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from gemel.core.errors import StoreError
+from gemel.platform.store.inbox import names_of
 
 if TYPE_CHECKING:
     from gemel.platform.store.store import Store
 
-__all__ = ["OPEN", "Delivery", "State", "deliveries", "find", "save"]
+__all__ = ["OPEN", "Delivery", "State", "deliveries", "find", "inputs_of", "save"]
+
+_VERSIONED = re.compile(r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9.\-]{1,64}/_history/[A-Za-z0-9.\-]{1,64}\Z")
 
 State = Literal["sending", "sent", "decided", "scoring", "closed", "expired", "told"]
 """``sending``: on its way, perhaps there; ``sent``: a Task waits; ``decided``: answered, the outcome is awaited; ``scoring``: the outcome is being scored; ``closed``: nothing more to come;
@@ -89,3 +93,16 @@ def find(store: Store, proposal: str, server: str) -> Delivery | None:
 def deliveries(store: Store, server: str, states: tuple[State, ...] = OPEN) -> list[Delivery]:
     """Return the deliveries of a server that are in one of these states, oldest first."""
     return _read(store, f"server = ? AND state IN ({', '.join('?' * len(states))})", (server, *states))
+
+
+def inputs_of(store: Store, subject: str, server: str, *, before: int, limit: int = 20) -> tuple[str, ...]:
+    """Return references, with their versions, of the newest resources of a FHIR server that were read for a patient (random id).
+
+    Parameters
+    ----------
+    before : ns UTC; only what had arrived by then.
+    limit : how many; the hash of the record covers all of them.
+    """
+    with store._transaction("read") as database:
+        names = names_of(database, store._sealing, subject, f"fhir/{server}", before=before, limit=limit)
+    return tuple(name for name in names if _VERSIONED.match(name))

@@ -11,7 +11,7 @@ from gemel.core.errors import StoreError
 from gemel.platform.store.base import Database
 from gemel.platform.store.sealing import Sealing
 
-__all__ = ["STATES", "Message", "find", "listing", "raw", "receive", "settle"]
+__all__ = ["STATES", "Message", "find", "listing", "names_of", "raw", "receive", "settle"]
 
 STATES = ("waiting", "done", "quarantined", "dropped")
 
@@ -103,3 +103,13 @@ def settle(database: Database, sealing: Sealing, seq: int, state: str, reason: s
     database.execute("UPDATE inbox SET state = ?, attempts = attempts + 1, told = ? WHERE seq = ?", (state, told, seq))
     for pid in sorted(set(pids)):
         database.execute("INSERT INTO inbox_patient (seq, pid) VALUES (?, ?) ON CONFLICT DO NOTHING", (seq, pid))
+
+
+def names_of(database: Database, sealing: Sealing, pid: str, source: str, *, before: int, limit: int) -> list[str]:
+    """Return what a source called the newest messages about a patient that arrived up to a time (ns UTC), newest first."""
+    rows = database.execute(
+        "SELECT inbox.subject, told FROM inbox JOIN inbox_patient ON inbox_patient.seq = inbox.seq"
+        " WHERE pid = ? AND source = ? AND received_ns <= ? ORDER BY inbox.seq DESC LIMIT ?",
+        (pid, source, before, limit),
+    ).fetchall()
+    return [json.loads(sealing.open("inbox", subject, subject, "told", told))[0] for subject, told in rows]
