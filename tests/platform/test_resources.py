@@ -352,6 +352,19 @@ def test_an_erased_patients_resources_are_nowhere_and_no_backup_brings_them_back
         assert refs(resources, "Group", ("member", "Patient/ada")) == ["Group/h"]
 
 
+@pytest.mark.postgres
+def test_searches_of_many_shapes_do_not_pile_up(server, monkeypatch):
+    """PostgreSQL keeps every prepared statement until it is told not to."""
+    monkeypatch.setattr("gemel.platform.store.postgres._PREPARED", 20)
+    with Store(server.new(), keys=FileMaster(new_key())) as store:
+        resources = Resources(store)
+        resources.write([observation("o1", "ada")], recorded=NOW)
+        for i in range(1, 40):
+            given = [("_count", "5"), *[("code", "8867-4")] * i]
+            assert refs(resources, "Observation", *given) == ["Observation/o1"]
+        assert store._database.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()[0] <= 25
+
+
 def test_an_index_that_was_tampered_with_is_told(resources):
     resources.write([observation("o1", "ada")], recorded=NOW)
     with resources.store.batch():

@@ -18,6 +18,8 @@ _LOCK = 0x47454D4C
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _SCHEMA = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _BEGIN: dict[str, str] = {"read": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "write": "BEGIN", "work": "BEGIN"}
+_PREPARED = 500
+"""Statements that are kept prepared."""
 _AT_ONCE = (64, 8, 1)
 """Rows that one statement inserts: few sizes, so that few statements are prepared."""
 
@@ -122,6 +124,9 @@ class PostgresDatabase:
     def _prepared(self, statement: str) -> tuple[Any, ...]:
         found = self._statements.get(statement)
         if found is None:
+            if len(self._statements) >= _PREPARED:  # searches come in many shapes, and the server keeps each
+                oldest = next(iter(self._statements))
+                self.connection.close_prepared_statement(self._statements.pop(oldest)[0])
             pieces = statement.split("?")
             text = pieces[0] + "".join(f"${i}{piece}" for i, piece in enumerate(pieces[1:], 1))
             found = self._statements[statement] = (*self.connection.prepare_statement(text, ()), text)

@@ -106,7 +106,12 @@ class Writer:
     def where(self, query: Query, action: str) -> Part:
         """Return the condition on ``resource AS r`` that a search is."""
         ordered = sorted(query.filters, key=_cost)
-        parts = [] if ordered and _says_kind(ordered[0]) else [Part("r.kind = ?", [query.kind])]
+        if not ordered:
+            parts = [Part("r.kind = ?", [query.kind])]
+        elif isinstance(ordered[0], Has):  # it finds few, of any type: the type is looked at afterwards, not first
+            parts = [Part("r.kind || '' = ?", [query.kind])]
+        else:
+            parts = [] if _says_kind(ordered[0]) else [Part("r.kind = ?", [query.kind])]
         parts += [self.condition(one, "r", is_driver=place == 0) for place, one in enumerate(ordered)]
         parts.append(seen("r", self.upto, self.access(action)))
         return Part(" AND ".join(part.sql for part in parts), [value for part in parts for value in part.values])
