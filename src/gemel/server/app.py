@@ -18,12 +18,13 @@ from gemel.server.services import Services
 __all__ = ["ROUTERS", "make_app"]
 
 ROUTERS: tuple[str, ...] = (
+    "forecasts",  # first: routes are tried in their order, and the standing forecast is what is asked for most
     "ops",
     "auth",
     "fhir",
     "emergency",
     "relations",
-    "patients", "series", "arrays", "twins", "forecasts", "recommendations", "jobs", "events", "imports", "quarantine", "consents", "rights", "audit", "evidence",
+    "patients", "series", "arrays", "twins", "recommendations", "jobs", "events", "imports", "quarantine", "consents", "rights", "audit", "evidence",
     "notifications", "cds",
     "dicomweb",
 )  # fmt: skip

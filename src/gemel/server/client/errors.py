@@ -42,4 +42,5 @@ class JobFailed(GemelError, RuntimeError):
 
     def __init__(self, job: str, state: str, reason: str | None) -> None:
         self.job, self.state = job, state
-        super().__init__("the work has no result", seen=state, expected="done", fix=reason or "POST /api/v1/jobs/ID/redrive puts it back")
+        seen = f"{state}: {reason}" if reason else state
+        super().__init__("the work has no result", seen=seen, expected="done", fix=f"POST /api/v1/jobs/{job}/redrive puts it back")
