@@ -193,7 +193,7 @@ def test_refusals_that_ask_for_nothing_do_not_fill_the_quarantine(store):
     assert Intake(store, [Adapter("soon", read)]).take("ward", "soon", b"body", received=NOW).state == "done"
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(8)), repeats=st.lists(st.integers(0, 7), max_size=6))
 def test_any_order_and_any_repetition_of_messages_gives_the_same_record(tmp_path_factory, order, repeats):
     bodies = [body for body, _ in result_messages(8, seed=3, patients=2)]
@@ -208,16 +208,16 @@ def test_any_order_and_any_repetition_of_messages_gives_the_same_record(tmp_path
     assert records[0] == records[1]
 
 
-def test_a_thousand_broken_messages_are_all_kept(tmp_path):
+def test_broken_messages_are_all_kept(tmp_path):
     bodies = [body for body, _ in result_messages(40, seed=5)]
     with Store(tmp_path / "a.sqlite") as store, store.batch():
         intake = Intake(store, [hl7v2.adapter()])
-        for seed in range(1000):
+        for seed in range(300):
             body = break_message(bodies[seed % 40], seed=seed)
             taken = intake.take("ward", "hl7v2", body, name=f"{seed}", received=NOW)
             assert taken.state in ("done", "quarantined")
             assert taken.report is None or taken.report.read == taken.report.mapped + taken.report.refusals + taken.report.duplicates
-        assert sum(m.state == "quarantined" for m in store.messages()) > 100
+        assert sum(m.state == "quarantined" for m in store.messages()) > 30
 
 
 def test_demographics_come_with_the_message(store, intake):

@@ -61,7 +61,7 @@ def in_order(begun, tmp_path_factory):
     return through_the_day(begun, tmp_path_factory.mktemp("in-order"), arrivals, steps=set(range(READINGS)))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     delays=st.lists(st.sampled_from([0, 3, 20, 90, 300, 660]), min_size=READINGS, max_size=READINGS),
     again=st.lists(st.tuples(st.integers(0, READINGS - 1), st.integers(0, 600)), max_size=6),

@@ -38,7 +38,11 @@ def adapter_for(services: Services, kind: str, *, source: str = "", patient: str
         return fhir.adapter(usual=Site(zone=zone))
     if kind == "hl7v2":
         from gemel.interop.hl7v2 import Site as Sender
+        from gemel.server.mllp import site_of
 
+        mllp = services.config.mllp
+        if mllp is not None and source == mllp.source:  # what the listener kept is read as the listener reads
+            return hl7v2.adapter(usual=site_of(mllp))
         return hl7v2.adapter(usual=Sender(zone=zone))
     return files.adapter({source: patient} if patient else {}, format=layout, tz=zone)
 

@@ -14,7 +14,7 @@ from gemel.server.listeners.mllp import MllpListener
 from gemel.server.sections.hl7v2 import Mllp
 from gemel.server.services import Services
 
-__all__ = ["ring", "run"]
+__all__ = ["ring", "run", "site_of"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,14 +30,20 @@ def _tls(config: Mllp) -> ssl.SSLContext | None:
     return context
 
 
-async def run(services: Services, stop: asyncio.Event) -> None:
-    """Listen until ``stop``."""
-    config: Mllp = services.config.mllp  # type: ignore[assignment]
-    site = Site(
+def site_of(config: Mllp) -> Site:
+    """Return what the senders of the listener leave out."""
+    return Site(
         zone=config.zone, charset=config.charset, codes=config.codes, units=config.units, identifier_types=config.identifier_types,
         authority=config.authority, accept_tests=config.accept_tests,
     )  # fmt: skip
-    commit = committer(services.write, [hl7v2.adapter(usual=site)], source=config.source, buckets=Buckets(config.rate, config.burst))
+
+
+async def run(services: Services, stop: asyncio.Event) -> None:
+    """Listen until ``stop``."""
+    config: Mllp = services.config.mllp  # type: ignore[assignment]
+    commit = committer(
+        services.write, [hl7v2.adapter(usual=site_of(config))], source=config.source, buckets=Buckets(config.rate, config.burst)
+    )
     listener = MllpListener(
         commit, clock=services.clock, host=config.host, port=config.port, limit=int(config.message_mib * (1 << 20)), connections=config.connections,
         idle=config.idle_s, patience=config.patience_s, tls=_tls(config),

@@ -1,6 +1,7 @@
 """A worker on a store: jobs, live twins, late facts, leases; each result there once, and reproducible."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -23,14 +24,21 @@ def same(a, b) -> bool:
     return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(fingerprint(a), fingerprint(b), strict=True))
 
 
-@pytest.fixture
-def ward(tmp_path):
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("template")
     record, now = person()
-    ward = Ward(tmp_path / "a.sqlite", now - 6 * HOUR)
+    ward = Ward(folder / "a.sqlite", now - 6 * HOUR)
     with ward.open() as store:
         fill(store, "p1", record, ward.start)
         ask(store, "calibrate", ward.start, seed=1)
-    return ward
+    return folder, ward.start
+
+
+@pytest.fixture
+def ward(template, tmp_path):
+    shutil.copytree(template[0], tmp_path, dirs_exist_ok=True)
+    return Ward(tmp_path / "a.sqlite", template[1])
 
 
 @pytest.fixture
