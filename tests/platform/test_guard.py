@@ -36,6 +36,7 @@ from gemel.platform.store.consents import (
     resource_of,
     withdraw_consent,
 )
+from gemel.platform.store.merges import merge, undo
 from gemel.platform.store.readers import Readers
 from gemel.platform.store.relations import (
     Relation,
@@ -147,6 +148,27 @@ def test_a_withdrawal_by_another_process_counts_too(place):
         withdraw_consent(other, "ada", "c1", recorded=NOW)
         assert not guard.decide(one, doctor(one), "read", reading(one))
         assert guard.predicate(one, doctor(one), "search").sql == "1=0"
+
+
+def test_who_was_merged_keeps_what_they_refused(store, guard):
+    """A record shows what is known under every pseudonym of a person: their consents count under each."""
+    put_consent(store, "ada", OPEN, recorded=NOW)
+    caller = doctor(store)
+    assert guard.decide(store, caller, "read", reading(store))
+    put_consent(store, "bob", Consent("no", "x", base=False, given=5), recorded=NOW)
+    merge(store, "ada", "bob", recorded=NOW)
+    assert not guard.decide(store, caller, "read", reading(store))
+    assert guard.predicate(store, caller, "search").sql == "1=0"
+    assert {consent.id for consent in guard.consents(store, store.subject("bob"))} == {"c1", "no"}
+    undo(store, "ada", "bob", recorded=NOW)
+    assert guard.decide(store, caller, "read", reading(store))
+    withdraw_consent(store, "bob", "no", recorded=NOW)
+    withdraw_consent(store, "ada", "c1", recorded=NOW)
+    put_consent(store, "bob", OPEN, recorded=NOW)
+    merge(store, "ada", "bob", recorded=NOW)
+    assert guard.decide(store, caller, "read", reading(store))
+    service = Caller(Subject("Client/1", "service"), "HOPERAT", "r")
+    assert store.subject("ada") in guard.predicate(store, service, "search").parameters.values()
 
 
 @pytest.mark.parametrize("profile", ["validity", "exception", None])

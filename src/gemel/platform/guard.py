@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gemel.core.errors import AccessDenied, StoreError
@@ -22,6 +22,7 @@ from gemel.platform.access_sql import NO, YES, Predicate, compile_predicate
 from gemel.platform.consent import Consent, Datum
 from gemel.platform.scopes import LETTERS, Scope, allows
 from gemel.platform.store.consents import consents_of, epoch_of, epochs
+from gemel.platform.store.merges import families
 from gemel.platform.store.relations import Relation, treated_by
 from gemel.platform.store.store import Store
 
@@ -73,11 +74,17 @@ class Guard:
         self.audit, self.clock = audit, clock
         self._known: OrderedDict[str, tuple[int, tuple[Consent, ...]]] = OrderedDict()
         self._relations: dict[tuple[str, int], Relation] = {}
+        self._families: dict[int, dict[str, tuple[str, ...]]] = {}
         self._lock = threading.Lock()
 
     def consents(self, store: Store, subject: str) -> tuple[Consent, ...]:
-        """Return the consents of a person (random id), as they are now."""
-        return self._consents(store, subject, epoch_of(store, subject))
+        """Return the consents of a person (random id), as they are now: those too that they gave under a pseudonym that was merged with this one."""
+        family = families(store, self._families).get(subject, (subject,))
+        return self._of(subject, [self._consents(store, member, epoch_of(store, member)) for member in family])
+
+    @staticmethod
+    def _of(subject: str, given: Iterable[tuple[Consent, ...]]) -> tuple[Consent, ...]:
+        return tuple(consent if consent.patient == subject else replace(consent, patient=subject) for one in given for consent in one)
 
     def _consents(self, store: Store, subject: str, epoch: int) -> tuple[Consent, ...]:
         if not epoch:
@@ -103,14 +110,14 @@ class Guard:
     def treated(self, store: Store, who: str, kinds: tuple[str, ...]) -> frozenset[str]:
         """Return the random ids of those with whom somebody (a reference) stands in a relation of one of these kinds now."""
         if len(self._relations) > _RELATIONS:
-            self._relations = {}
+            self._relations.clear()
         return treated_by(store, who, time=self.clock(), kinds=kinds, known=self._relations)
 
     def forget(self, subject: str) -> None:
         """Let go of what is held of a person: when they were erased."""
         with self._lock:
             self._known.pop(subject, None)
-        self._relations = {}
+        self._relations.clear()
 
     def decide(self, store: Store, caller: Caller, action: str, resource: Resource) -> Decision:
         """Decide, and write nothing down: for a look inside a transaction that writes, after which :meth:`log` is called.
@@ -216,7 +223,12 @@ class Guard:
         else:
             people = set(subject.patients) | ({subject.glass.patient} if subject.glass else set())
             known = epochs(store, sorted(people))
-        consents = [consent for person, epoch in known.items() for consent in self._consents(store, person, epoch)]
+        joined = families(store, self._families)
+        if not joined:
+            consents = [consent for person, epoch in known.items() for consent in self._consents(store, person, epoch)]
+        else:
+            wanted = dict.fromkeys([*known, *(member for person in known for member in joined.get(person, ()) if "any" in reach)])
+            consents = [consent for person in wanted for consent in self.consents(store, person)]
         made = compile_predicate(subject, action, caller.purpose, consents, now, model=model, columns=columns)
         return made if caller.scopes is None else _narrowed(made, caller, action, columns or {})
 

@@ -18,7 +18,7 @@ from gemel.platform.store.sealing import Sealing
 if TYPE_CHECKING:
     from gemel.platform.store.store import Store
 
-__all__ = ["claim_name", "family_of", "merge", "priors_of", "survivor_of", "undo", "whole_record"]
+__all__ = ["claim_name", "families", "family_of", "merge", "priors_of", "survivor_of", "undo", "whole_record"]
 
 _ALL = 2**62
 
@@ -59,6 +59,27 @@ def family_of(database: Database, pid: str) -> tuple[str, ...]:
     """Return the random ids of all pseudonyms of this one's person, its own first: who is erased is erased under each."""
     top = survivor_of(database, pid)
     return tuple(dict.fromkeys((pid, top, *priors_of(database, top))))
+
+
+def families(store: Store, known: dict[int, dict[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
+    """Return random id -> those of all pseudonyms of that person, for everybody who has several now.
+
+    Parameters
+    ----------
+    known : what was returned last, by the last merge; it is brought up to date.
+    """
+    with store._transaction("read") as database:
+        last = database.execute("SELECT coalesce(max(seq), 0) FROM joined").fetchone()[0]
+        found = known.get(last)  # other threads bring it up to date too
+        if found is None:
+            links = _links(database, as_of=None, upto=None)
+            groups: dict[str, set[str]] = {}
+            for prior in links:
+                groups.setdefault(_top(links, prior), {_top(links, prior)}).add(prior)
+            found = {pid: tuple(sorted(group)) for group in groups.values() for pid in group}
+            known.clear()
+            known[last] = found
+    return found
 
 
 def merge(store: Store, survivor: str, prior: str, *, recorded: int) -> None:
