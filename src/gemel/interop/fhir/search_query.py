@@ -279,6 +279,8 @@ def read_query(kind: str, given: Iterable[tuple[str, str]], *, lenient: bool = F
         raise refuse("no such resource type", kind, "a type of FHIR R4")
     reader, filters, told, asked, ignored = _Reader(base), [], {}, [], []
     for name, text in given:
+        if "\0" in name or "\0" in text:
+            raise refuse("a character that no text has", name.replace("\0", ""), "text without U+0000")
         if len(name) > 500 or len(text) > 20_000:
             raise refuse("a parameter is too long", name, "at most 500 characters of name and 20,000 of value")
         try:

@@ -21,6 +21,7 @@ UNPLACED = "unplaced"
 """The pseudonym under which what is somebody's is kept when it does not say whose, or names several: nobody has a relation to it, so nobody sees it
 but whom a consent for this pseudonym lets."""
 
+_MARKS = {0: None, 0x1F: None}  # what separates values of a set, and what PostgreSQL does not keep in a text
 _FIRST = ("subject", "patient", "beneficiary", "individual")
 _AUTHORS = ("author", "performer", "recorder", "asserter", "requester", "participant", "practitioner", "provider", "source")
 _TIMES = ("date", "onset-date", "authoredon", "period", "performed", "authored", "recorded-date", "created", "started", "issued", "sent", "when-prepared",
@@ -67,14 +68,14 @@ def _codings(value: Any) -> Iterable[str]:
         if isinstance(one, Mapping):
             for coding in one.get("coding") or ((one,) if "code" in one and "system" in one else ()):
                 if isinstance(coding, Mapping) and isinstance(coding.get("code"), str):
-                    yield f"{coding.get('system') or ''}|{coding['code']}".replace("\x1f", "")
+                    yield f"{coding.get('system') or ''}|{coding['code']}".translate(_MARKS)
 
 
 def _labels(tree: Mapping[str, Any]) -> set[str]:
     meta = tree.get("meta")
     found = meta.get("security") if isinstance(meta, Mapping) else None
     return {
-        one["code"].replace("\x1f", "")
+        one["code"].translate(_MARKS)
         for one in (found if isinstance(found, (tuple, list)) else ())
         if isinstance(one, Mapping) and isinstance(one.get("code"), str)
     }
@@ -96,7 +97,9 @@ def describe(kind: str, rid: str, tree: Mapping[str, Any], values: Sequence[tupl
         for code in _codings(tree[key])
     }
     times = {code: value.low for code, value in values if isinstance(value, DateValue) and value.low != FIRST}
-    local = [(code, f"{value.type}/{value.id}") for code, value in references if value.id is not None and value.url is None]
+    local = [
+        (code, f"{value.type}/{value.id}".translate(_MARKS)) for code, value in references if value.id is not None and value.url is None
+    ]
     author = next((ref for wanted in _AUTHORS for code, ref in local if code == wanted and not ref.startswith("Patient/")), None)
     basis = {ref for _, ref in local if not ref.startswith("Patient/")}
     return Described(

@@ -210,7 +210,7 @@ class Rows:
         if value.identifier is not None and value.identifier[1] is not None:
             self._token(param_of(kind, f"{code}:identifier"), value.identifier[1], value.identifier[0], num, group, seen)
         if value.id is not None and value.url is None:
-            self._put("idx_ref", (param, self.blind.ref(f"{value.type}/{value.id}"), num, group), seen)
+            self._put("idx_ref", (param, self.blind.ref(f"{value.type}/{value.id}".replace("\0", "")), num, group), seen)
             return
         if value.url is None or value.url.startswith("#"):
             return
@@ -222,7 +222,7 @@ class Rows:
     def _string(self, kind: str, code: str, value: StringValue, num: int, group: int, seen: set[tuple[str, tuple[Any, ...]]]) -> None:
         param = param_of(kind, code)
         if has_open_text(kind):
-            self._put("idx_string", (param, value.value, num, group, value.exact), seen)
+            self._put("idx_string", (param, value.value.replace("\0", ""), num, group, value.exact.replace("\0", "")), seen)
             return
         text = value.value[:LONGEST]
         for end in range(1, len(text) + 1):

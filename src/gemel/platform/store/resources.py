@@ -6,11 +6,12 @@ has been written since (:mod:`gemel.platform.store.search`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from gemel.core.errors import ConflictError
+from gemel.core.errors import ConflictError, FormatError
 from gemel.core.time import iso
 from gemel.interop.fhir.codec import Element, encode
 from gemel.interop.fhir.index import search_values
@@ -27,6 +28,7 @@ __all__ = ["Change", "Place", "Resources", "Stored", "id_of", "instant"]
 
 _COLUMNS = "num, pid, ref, vid, kind, codes, labels, time_ns, author, basis, research, recorded_ns, deleted"
 _MILLISECOND = 1_000_000
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,8 @@ class Resources:
             num = database.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]
             places, seen = [], set()
             for change in changes:
+                if not _ID.fullmatch(change.rid):
+                    raise FormatError("not an id", seen=change.kind, expected="1 to 64 letters, digits, - and .")
                 if change.ref in seen:
                     raise ConflictError(
                         "a resource is changed twice at once", seen=change.kind, fix="send one change of it, or one after the other"
