@@ -43,7 +43,9 @@ def test_the_patient_stands_in_no_log_address_metric_or_problem(world, log):
             if answer.status_code >= 400:
                 problems.append(answer.text)
     for text in (f"/api/v1/patients/{ADA}", f"/{BOB}?name={ADA}", f"/fhir/R4/Patient/{ADA}?family={BOB}"):
-        problems.append(world.client.get(text, headers=world.head("physician")).text)
+        told = world.client.get(text, headers=world.head("nurse", BOB))
+        assert told.status_code >= 400
+        problems.append(told.text)
     metrics = world.client.get("/metrics", headers=world.head("administrator")).text
     lines = log.read_text(encoding="utf-8")
     assert lines.count('"event": "request"') > 10
