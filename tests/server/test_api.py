@@ -199,6 +199,20 @@ def test_work_is_asked_for_once_and_answered_from_what_was_done(world):
     assert post(world, f"/twins/{ids['twin']}/forecasts", asked).status_code == 202  # of another version it was never asked
 
 
+def test_too_much_is_refused_before_anybody_works_on_it(world):
+    ids = seeded(world, ADA)
+    path = f"/twins/{ids['twin']}/forecasts"
+    assert post(world, path, {"n": 100_000, "minutes": list(range(1, 101))}).status_code == 413
+    assert post(world, f"/twins/{ids['twin']}/comparisons", {"n": 60_000, "plans": {"a": None, "b": None}}).status_code == 413
+    assert post(world, path, {"plan": {"events": ["x" * 300_000]}}).status_code == 413
+    for minutes in ([0], [-5], [6_000_000], [], ["soon"]):
+        assert post(world, path, {"minutes": minutes}).status_code == 422
+    for i in range(199):  # one was seeded
+        world.write(lambda store, i=i: store.enqueue("forecast", f"flood {i}", "{}", now=NOW, patient=ADA))
+    full = post(world, path, {"seed": 1})
+    assert (full.status_code, full.headers["retry-after"]) == (429, "5")
+
+
 @pytest.mark.parametrize("kind", ["calibrate", "assimilate", "compare", "recommend", "score"])
 def test_each_verb_is_a_job_with_the_body_that_a_worker_reads(world, kind):
     ids = seeded(world, ADA)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from gemel.core.code import Code
-from gemel.core.errors import CodeError, TimeError
+from gemel.core.errors import CodeError, LimitError, TimeError
 from gemel.core.manifest import manifest_of
 from gemel.core.time import iso, to_ns
 from gemel.platform.access import Resource
@@ -33,6 +33,8 @@ __all__ = [
 
 T = TypeVar("T")
 PREFIX = "/api/v1"
+MOST_ASKED, MOST_OPEN = 256 * 1024, 200
+"""Characters of what one piece of work is told; pieces of work that wait for one patient."""
 
 _ID = r"^[0-9a-f]{24}$"
 PatientId = Annotated[str, Path(pattern=_ID, description="the random id of a patient")]
@@ -242,7 +244,16 @@ def enqueue(store: Store, kind: str, subject: str, key: str, body: Mapping[str, 
     What was cancelled or given up is put into the queue again.
     """
     pseudonym = lookup.pseudonym(store, subject)
-    job = store.enqueue(kind, key, json.dumps({"patient": pseudonym, **body}, separators=(",", ":")), now=now, patient=pseudonym)
+    text = json.dumps({"patient": pseudonym, **body}, separators=(",", ":"))
+    if len(text) > MOST_ASKED:
+        raise LimitError(
+            "more than one piece of work is told", seen=f"{len(text)} characters", expected=f"<= {MOST_ASKED}", fix="a smaller plan"
+        )
+    if lookup.open_jobs(store, subject) >= MOST_OPEN:
+        raise LimitError(
+            "too much work waits for this patient", expected=f"<= {MOST_OPEN} jobs", fix="wait until some is done, or cancel it", wait=5.0
+        )
+    job = store.enqueue(kind, key, text, now=now, patient=pseudonym)
     store.redrive(job, now=now)
     status = store.job(job)
     place = f"{PREFIX}/jobs/{job}"

@@ -5,7 +5,7 @@ Answers are not built from these on the way out: what was stored is sent as it w
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +19,9 @@ T = TypeVar("T")
 Id = Field(pattern=r"^[0-9a-f]{24}$", description="a random id, which says nothing about anybody")
 Name = Field(pattern=r"^[a-z][a-z0-9-]{0,62}$", description="id of an installed twin")
 Moment = Field(max_length=40, description="ISO 8601 with its zone, such as 2026-01-31T08:05:00Z")
+Minutes = Annotated[
+    list[Annotated[float, Field(gt=0, lt=5_260_000, description="minutes ahead, below ten years")]], Field(min_length=1, max_length=1000)
+]
 Seed = Field(0, ge=0, le=2**53 - 1, description="makes the random key: the same seed, the same result")
 
 
@@ -169,7 +172,7 @@ class Ahead(_Asked):
     plan: dict[str, Any] | str | None = Field(
         None, description="a plan, the name of one of the twin's own plans; left out, what is known already"
     )
-    minutes: list[float] | None = Field(None, max_length=1000, description="how far ahead; left out, the twin's own horizons")
+    minutes: Minutes | None = Field(None, description="how far ahead; left out, the twin's own horizons")
     n: int = Field(256, ge=2, le=100_000, description="draws")
     seed: int = Seed
     now: str | None = Field(None, max_length=40, description="only what was known by then is read; left out, everything that is known")
@@ -181,7 +184,7 @@ class Compared(_Asked):
     plans: dict[str, dict[str, Any] | str | None] | None = Field(
         None, max_length=100, description="by name; left out, the twin's own plans"
     )
-    minutes: list[float] | None = Field(None, max_length=1000)
+    minutes: Minutes | None = None
     n: int = Field(512, ge=2, le=100_000)
     seed: int = Seed
     now: str | None = Field(None, max_length=40)

@@ -14,7 +14,7 @@ from gemel.platform.store.store import Store
 from gemel.platform.store.versions import KINDS, Version, content_of, table_of
 
 __all__ = [
-    "Answer", "Change", "Person", "changes", "decision_of", "decisions", "demographics", "enrolled", "fact_counts", "is_there", "job_id", "last_event", "last_facts", "named", "newest", "newest_id", "outcomes", "owner", "people", "person", "persons", "pseudonym", "received",
+    "Answer", "Change", "Person", "changes", "decision_of", "decisions", "demographics", "enrolled", "fact_counts", "is_there", "job_id", "last_event", "last_facts", "named", "newest", "newest_id", "open_jobs", "outcomes", "owner", "people", "person", "persons", "pseudonym", "received",
     "version", "version_body", "version_list",
 ]  # fmt: skip
 
@@ -306,6 +306,12 @@ def outcomes(store: Store, subject: str, decision: str | None = None) -> list[An
             told, note = json.loads(store._sealing.open("outcome", pid, key, 0, body))
             found.append(Answer(key, pid, Outcome(decision=of, time=time, recorded=recorded, values=told, note=note)))
         return found
+
+
+def open_jobs(store: Store, subject: str) -> int:
+    """Return how much work waits or is being done for a patient (random id)."""
+    with store._transaction("read") as database:
+        return database.execute("SELECT count(*) FROM job WHERE pid = ? AND state IN ('waiting', 'leased')", (subject,)).fetchone()[0]
 
 
 def job_id(store: Store, kind: str, key: str) -> str:

@@ -34,7 +34,7 @@ from gemel.server.services import Services
 __all__ = ["Feed", "router"]
 
 BEAT_S, HEARTBEAT_S, LONGEST_S = 0.25, 15.0, 300.0
-MOST_STREAMS, MOST_AT_ONCE = 200, 500
+MOST_STREAMS, MOST_EACH, MOST_AT_ONCE = 200, 10, 500
 _SKEW = 5 * SECOND  # clocks of workers differ: what changed shortly before is looked at again
 
 _CLASSES = {
@@ -122,7 +122,7 @@ def router(services: Services) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix=PREFIX, tags=["events"])
     guard = services.guard
-    feed = Feed(services)
+    feed, open_by = Feed(services), dict[str, int]()
 
     def told(store: Store, who: Caller, heard: Heard, patient: str | None) -> list[bytes]:
         """Return what one listener may hear, as frames, and write down of whom they heard."""
@@ -144,9 +144,11 @@ def router(services: Services) -> APIRouter:
             guard.log(who, "stream", subject=subject, detail={"resource": "events"})
         return frames
 
-    async def stream(request: Request, who: Caller, place: tuple[int, int], patient: str | None) -> AsyncIterator[bytes]:
+    async def stream(request: Request, who: Caller, place: tuple[int, int] | None, patient: str | None) -> AsyncIterator[bytes]:
         began = beat = time.monotonic()
-        seq, changed = place
+        now_ = await feed.start()  # here, not before: what was never begun never ends
+        open_by[who.subject.id] = open_by.get(who.subject.id, 0) + 1
+        seq, changed = place or (now_.seq, now_.changed)
         heard_of: dict[str, int] = {}
         try:
             yield b"retry: 1000\n\n"
@@ -174,6 +176,9 @@ def router(services: Services) -> APIRouter:
                     await feed.wait(min(HEARTBEAT_S - (now - beat), 1.0) if now - beat < HEARTBEAT_S else 0.0)
         finally:
             feed.stop()
+            open_by[who.subject.id] -= 1
+            if not open_by[who.subject.id]:
+                del open_by[who.subject.id]
 
     @routes.get(
         "/events",
@@ -187,8 +192,10 @@ def router(services: Services) -> APIRouter:
         after: Annotated[str | None, Query(max_length=64, description="as Last-Event-ID, where a header cannot be sent")] = None,
     ) -> Response:  # fmt: skip
         """Hear what changes: facts, versions, decisions, outcomes, and how far work is. Without ``Last-Event-ID`` from now on."""
-        if feed.listeners >= MOST_STREAMS:
-            raise LimitError("too many listen at once", expected=f"<= {MOST_STREAMS}", fix="wait", wait=5.0)
+        if feed.listeners >= MOST_STREAMS or open_by.get(who.subject.id, 0) >= MOST_EACH:
+            raise LimitError(
+                "too many listen at once", expected=f"<= {MOST_EACH} streams each, {MOST_STREAMS} in all", fix="close one", wait=5.0
+            )
         place = _place(last or after)
 
         def may(store: Store) -> None:
@@ -197,8 +204,6 @@ def router(services: Services) -> APIRouter:
                 guard.require(store, who, "stream", Resource(Datum(patient, f"Patient/{patient}", "Observation")))
 
         await services.readers.run(may)
-        now = await feed.start()
-        place = place or (now.seq, now.changed)
         return StreamingResponse(
             stream(request, who, place, patient), 200, {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, "text/event-stream"
         )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from gemel.core.errors import AccessDenied
+from gemel.core.errors import AccessDenied, LimitError
 from gemel.platform.derived import derived_resource
 from gemel.platform.guard import Caller, Guard
 from gemel.platform.store import Store, lookup
@@ -42,6 +42,7 @@ from gemel.server.services import Services
 __all__ = ["router"]
 
 KIND = "Forecast"
+_MOST_NUMBERS, _USUAL = 5_000_000, range(50)
 Asker = Callable[[Store], Caller]
 _WHEN = Query(max_length=40, description="as it was known then: ISO 8601 with its zone")
 _BODY: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}, "description": "the forecast, as it was stored"}}
@@ -171,6 +172,14 @@ def router(services: Services) -> APIRouter:
     ) -> Response:
         """Ask for work on the newest version of a twin; what was asked of that version before is not done again."""
         subject, room = twin_parts(twin)
+        numbers = plain["n"] * len(plain["minutes"] or _USUAL) * max(1, len(plain.get("plans") or ()))
+        if numbers > _MOST_NUMBERS:
+            raise LimitError(
+                "more numbers than one answer is made of",
+                seen=numbers,
+                expected=f"draws x times x plans <= {_MOST_NUMBERS}",
+                fix="ask for fewer",
+            )
 
         def may(store: Store) -> lookup.Version:
             found = newest_twin(store, who, twin)

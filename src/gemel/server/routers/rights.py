@@ -37,7 +37,7 @@ _SCRUB_TRIES = 20
 def router(services: Services) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix=PREFIX, tags=["rights"])
-    guard = services.guard
+    guard, one_at_a_time = services.guard, asyncio.Semaphore(1)
 
     @routes.get(
         "/patients/{patient}/export", responses={200: {"content": {"application/zip": {}}, "description": "everything that is held"}, **Problems()},
@@ -50,7 +50,8 @@ def router(services: Services) -> APIRouter:
             guard.require(store, who, "export", Resource(Datum(patient, f"Patient/{patient}/export", "Patient")))
             return copy_of(store, patient, made=services.clock())
 
-        made = await services.readers.run(look)
+        async with one_at_a_time:  # it reads everything: others must not wait for it
+            made = await services.readers.run(look)
         headers = {"Content-Disposition": f'attachment; filename="{patient}.zip"', "Cache-Control": "no-store"}
         return StreamingResponse(_read(made), 200, headers, "application/zip")
 
