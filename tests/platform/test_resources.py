@@ -8,6 +8,8 @@ import random
 import shutil
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import _canaries
 from _fhir import as_text, examples, synthea
@@ -260,6 +262,52 @@ def test_pages_are_of_one_snapshot_whatever_is_written_meanwhile(resources):
     other = search(resources, read_query("Observation", [("_count", "2")]), lambda _: ALL, now=NOW).cursor
     with pytest.raises(FormatError, match="not a page of this search"):
         search(resources, read_query("Observation", [("code", "1"), ("_count", "2"), ("_cursor", other)]), lambda _: ALL, now=NOW)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["put", "put", "delete"]), st.integers(50, 60)), min_size=1, max_size=4),
+        max_size=8,
+    )
+)
+def test_a_search_as_of_any_event_is_what_a_replay_of_the_changes_says(tmp_path_factory, steps):
+    """Whatever is put and deleted in whatever transactions: at each event the search, the versions and the history are those of a plain replay."""
+    with Store(tmp_path_factory.mktemp("replay") / "a.sqlite") as store:
+        resources, now, states, versions = Resources(store), {}, {}, 0
+        for n, step in enumerate(steps):
+            changes = {i: (what, value) for i, what, value in step}  # one change of each in a transaction
+            made = [
+                observation(f"o{i}", "ada", value) if what == "put" else Change("Observation", f"o{i}", None)
+                for i, (what, value) in changes.items()
+            ]
+            placed = resources.write(made, recorded=NOW + n * 10**9)
+            for i, (what, value) in changes.items():
+                versions += what == "put" or f"o{i}" in now
+                if what == "put":
+                    now[f"o{i}"] = value
+                else:
+                    now.pop(f"o{i}", None)
+            assert len(placed) <= len(made)
+            states[resources.last()] = dict(now)
+        for upto, state in states.items():
+            for value in range(50, 61, 5):
+                found = search(
+                    resources,
+                    read_query("Observation", [("value-quantity", f"ge{value}"), ("patient", "ada")]),
+                    lambda _: ALL,
+                    now=NOW,
+                    upto=upto,
+                )
+                assert {id_of(body) for _, body in found.matches} == {rid for rid, kept in state.items() if kept >= value}
+                assert found.total == len(found.matches)
+        told, total, _ = history(resources, lambda _: ALL, kind="Observation", count=1000)
+        assert len(told) == total == versions
+        by_id: dict[str, list[int]] = {}
+        for stored, body in reversed(told):
+            by_id.setdefault(id_of(body), []).append(stored.vid)
+        assert all(vids == list(range(1, len(vids) + 1)) for vids in by_id.values())
+        assert store.check().problems == ()
 
 
 def test_includes_go_both_ways_and_again(people):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 
@@ -9,6 +10,7 @@ import pytest
 from _fhir_trees import JSON, tree
 from _world import ADA, BOB, NOW
 
+from _data import require_dataset
 from _fhir import as_text, examples, synthea
 from gemel.interop.fhir.codec import decode, encode
 from gemel.platform.consent import Consent
@@ -335,6 +337,28 @@ def test_a_synthea_patient_goes_in_and_every_resource_is_found(ask, world):
         assert set(ids(ask("GET", f"/{kind}", params={"_count": "1000"}))) == wanted
     assert len(ids(ask("GET", "/Observation", params={"combo-code": "8480-6", "patient": patient}))) > 0
     assert sum(len(series.value) for series in world.look(lambda store: store.record(patient)).series) > 20
+    assert world.look(lambda store: store.check()).problems == ()
+
+
+@pytest.mark.data
+def test_a_bulk_export_with_references_that_lead_nowhere_is_kept_whole(ask, world):
+    told: dict[str, list[dict]] = {}
+    for path in sorted(require_dataset("fhir-bulk-10").glob("*.ndjson.gz")):
+        raw = gzip.decompress(path.read_bytes())
+        for line in raw.splitlines()[:25]:
+            tree_ = json.loads(line)
+            told.setdefault(tree_["resourceType"], []).append(tree_)
+    sent = 0
+    for kind, trees in told.items():
+        answer = ask("POST", "", bundle(*[one("PUT", f"{kind}/{tree_['id']}", tree_) for tree_ in trees], kind="batch"))
+        statuses = {entry["response"]["status"] for entry in answer.json()["entry"]}
+        assert statuses == {"201 Created"}, (kind, answer.text[:600])
+        sent += len(trees)
+    for who in world.look(lambda store: store.patients()):
+        permit(world, who)
+    for kind, trees in told.items():
+        assert set(ids(ask("GET", f"/{kind}", params={"_count": "1000"}))) >= {tree_["id"] for tree_ in trees}
+    assert sent > 150
     assert world.look(lambda store: store.check()).problems == ()
 
 

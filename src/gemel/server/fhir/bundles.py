@@ -117,7 +117,7 @@ class Bundles:
                 ids, now = {ask.number: self.fhir.ids()}, self.fhir.services.clock()
                 done = await self.fhir.services.write(
                     lambda store, one=ask, ids=ids, now=now: transact(
-                        store, permits, [one], self.fhir.config, ids=ids, recorded=now, base=self.fhir.base
+                        store, permits, [one], self.fhir.config, ids=ids, recorded=now, base=self.fhir.base, is_batch=True
                     )
                 )
                 await self.fhir.log(permits, caller, [one.place for one in done.values() if one.place is not None])

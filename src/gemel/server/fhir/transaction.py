@@ -133,13 +133,22 @@ def rewritten(tree: Any, known: Mapping[str, str], conditional: Callable[[str], 
 
 
 def transact(
-    store: Store, permits: Permits, asked: Sequence[Asked], config: ServerConfig, *, ids: Mapping[int, str], recorded: int, base: str
+    store: Store,
+    permits: Permits,
+    asked: Sequence[Asked],
+    config: ServerConfig,
+    *,
+    ids: Mapping[int, str],
+    recorded: int,
+    base: str,
+    is_batch: bool = False,
 ) -> dict[int, Done]:
     """Write the changes of a transaction: part of the writer's transaction, so that all of it stands or nothing.
 
     Parameters
     ----------
     ids : new ids, by the numbers of the entries that may create something.
+    is_batch : it is one entry of a batch: conditional references stay as they are, for only a transaction looks them up.
     """
     known: dict[str, str] = {}
     done: dict[int, Done] = {}
@@ -173,7 +182,7 @@ def transact(
 
     def conditional(reference: str) -> str | None:
         head, _, rest = reference.removeprefix(base + "/").partition("?")
-        if not head.isalpha() or reference in local:
+        if is_batch or not head.isalpha() or reference in local:
             return None
         check_kind(head)
         pairs = _pairs(rest)
