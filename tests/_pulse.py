@@ -11,14 +11,14 @@ from gemel.physics.flow0d.pulsatile import Drive, Scheme, contraction, interpola
 
 
 def pulse_of(
-    model: FlowModel, *, size: int | None = None, scheme: Scheme = Scheme(), steps: int | None = None
+    model: FlowModel, *, size: int | None = None, scheme: Scheme | None = None, steps: int | None = None
 ) -> tuple[FlowTree, Assembly, Drive]:
     """The tree of a file, its pulsatile network and its drive, with the file's own number of steps unless another is given."""
     tree = tree_of(model)
     count = int(model.settings["number_of_time_pts_per_cardiac_cycle"]) - 1 if steps is None else steps
     varying = [tree.inlet.values, *(b.values for b in tree.outlet if b and "t" in b.values)]
     period = float(model.settings.get("cardiac_period", max([float(v["t"][-1]) for v in varying if "t" in v] or [1.0])))
-    at = stage_times(period, count, scheme)
+    at = stage_times(period, count, scheme or Scheme())
 
     def read(values, name):
         times = jnp.asarray(values.get("t", np.array([0.0, period])))
