@@ -6,20 +6,21 @@ import numpy as np
 import pydicom
 import pytest
 
+from _canaries import find
 from _images import SERIES, STUDY, slice_of
 from gemel.interop.dicom.part10 import scan
 from gemel.platform.erase import erase
 from gemel.platform.images import MEDIA_TYPE, bytes_of, keep_image, keep_volumes
-from gemel.platform.store import Store, images
-from gemel.platform.store.backup import backup
+from gemel.platform.store import Store, images, merges
+from gemel.platform.store.backup import backup, restore
 
 FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 NOW = 1_900_000_000_000_000_000
 
 
 @pytest.fixture
-def store(tmp_path):
-    with Store(tmp_path / "a.sqlite") as opened:
+def store(place, tmp_path):
+    with Store(place, blobs=tmp_path / "blobs") as opened:
         yield opened
 
 
@@ -50,6 +51,15 @@ def test_another_content_under_a_known_identifier_waits_for_a_person(store):
     assert len(waiting) == 2
 
 
+def test_objects_of_two_pseudonyms_of_one_person_are_found_under_the_one_that_stays(store):
+    keep_image(store, "CT1", slice_of(0), received=NOW)
+    keep_image(store, "CT1", slice_of(1, patient="p2"), received=NOW)
+    merges.merge(store, "p1", "p2", recorded=NOW)
+    assert len(images.of_patient(store, store.subject("p1"))) == 2
+    merges.undo(store, "p1", "p2", recorded=NOW + 1)
+    assert len(images.of_patient(store, store.subject("p1"))) == 1
+
+
 @pytest.mark.parametrize("body", [b"", b"no DICOM", slice_of(0)[:400], slice_of(0, PatientID="")])
 def test_what_cannot_be_read_waits_with_its_bytes(store, body):
     kept = keep_image(store, "CT1", body, received=NOW)
@@ -74,18 +84,45 @@ def test_a_series_becomes_a_volume_when_it_is_whole(store):
     assert volume.values.shape == (8, 8, 5)
 
 
-def test_objects_go_with_their_patient_and_come_back_with_a_backup(store, tmp_path):
-    for k in range(2):
-        keep_image(store, "CT1", slice_of(k), received=NOW)
-    keep_image(store, "CT1", slice_of(7, patient="p2", StudyInstanceUID="1.2.7"), received=NOW)
-    backup(store, tmp_path / "b", tmp_path / "keys", made=NOW)
-    erase(store, "p1", recorded=NOW + 5, key_backups=[])
-    assert images.find(store, STUDY) == []
-    assert [i.instance for i in images.find(store, "1.2.7")] == [images.of_patient(store, store.subject("p2"))[0].instance]
-    assert store.check().problems == ()
+def test_objects_go_with_their_patient_and_no_backup_brings_them_back(places, tmp_path, request):
+    with Store(places(), blobs=tmp_path / "a.blobs") as store:
+        for k in range(2):
+            keep_image(store, "CT1", slice_of(k), received=NOW)
+        keep_image(store, "CT1", slice_of(7, patient="p2", StudyInstanceUID="1.2.7", PatientName="Other"), received=NOW)
+        keep_volumes(store, "p1", [(STUDY, SERIES)], recorded=NOW)
+        backup(store, tmp_path / "b", tmp_path / "keys.json", made=NOW)
+        canaries = ["Canary^Name", STUDY, SERIES, slice_of(1)[-64:]]
+        assert find(files_of(tmp_path), canaries) == []  # sealed from the first
+        erase(store, "p1", recorded=NOW + 5, key_backups=[tmp_path / "keys.json"], log=tmp_path / "erased.log")
+        assert images.find(store, STUDY) == []
+        (other,) = images.find(store, "1.2.7")
+        assert scan(bytes_of(store, other)).dataset
+        assert store.check().problems == ()
+        assert find(files_of(tmp_path), canaries) == []
+        master = store._sealing.master
+    target = places()
+    restore(tmp_path / "b", tmp_path / "keys.json", target, master=master, recorded=NOW + 9, blobs_folder=tmp_path / "c.blobs")
+    with Store(target, keys=master, blobs=tmp_path / "c.blobs") as again:
+        assert images.find(again, STUDY) == []
+        (back,) = images.find(again, "1.2.7")
+        assert (back.instance, scan(bytes_of(again, back)).dataset) == (
+            other.instance,
+            scan(slice_of(7, patient="p2", StudyInstanceUID="1.2.7", PatientName="Other")).dataset,
+        )
+        assert again.check().problems == ()
 
 
-def test_every_file_of_the_library_is_kept_whole_or_set_aside(store, caplog):
+def files_of(folder):
+    return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".key"]
+
+
+def test_every_file_of_the_library_is_kept_whole_or_set_aside(tmp_path, caplog):
+    with Store(tmp_path / "a.sqlite") as store:
+        keep_every_file(store)
+    assert caplog.records == []  # what the libraries log holds values
+
+
+def keep_every_file(store):
     kept: dict[str, int] = {}
     for path in sorted(p for p in FILES.iterdir() if p.is_file()):
         body = path.read_bytes()
@@ -97,5 +134,4 @@ def test_every_file_of_the_library_is_kept_whole_or_set_aside(store, caplog):
         elif told.state == "quarantined":
             assert store.message(store.messages("quarantined")[-1].seq)[1] == body
     assert kept["new"] > 20
-    assert caplog.records == []  # what the libraries log holds values
     assert store.check().problems == ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gemel.core.errors import DataError
+from gemel.platform.store.merges import priors_of
 from gemel.platform.store.sealing import Sealing
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def insert(store: Store, image: Image, *, recorded: int) -> None:
     with store._transaction("write") as database:
         sealing = store._sealing
         token = sealing.token("image", image.instance)
-        seq = store._event("image", image.pid, token[:16], recorded)
+        seq = store._event(
+            "image", image.pid, sealing.own(image.pid, "image", image.instance)[:16], recorded
+        )  # what stays when they are erased tells nothing
         body = json.dumps({name: getattr(image, name) for name in _TOLD}, separators=(",", ":")).encode()
         database.execute(
             "INSERT INTO image (token, pid, study, series, seq, recorded_ns, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -94,7 +97,7 @@ def find(store: Store, study: str, series: str = "", instance: str = "") -> list
 
 
 def of_patient(store: Store, pid: str, *, most: int = 100_000) -> list[Image]:
-    """Return the objects of a patient (random id), in the order in which they came.
+    """Return the objects of a patient (random id) and of whoever was merged into them, in the order in which they came.
 
     Raises
     ------
@@ -102,7 +105,9 @@ def of_patient(store: Store, pid: str, *, most: int = 100_000) -> list[Image]:
         When there are more than ``most``.
     """
     with store._transaction("read") as database:
-        rows = database.execute(f"SELECT {_COLUMNS} FROM image WHERE pid = ? ORDER BY seq LIMIT ?", (pid, most + 1)).fetchall()
+        people = (pid, *priors_of(database, pid))
+        chosen = f"SELECT {_COLUMNS} FROM image WHERE pid IN ({', '.join('?' * len(people))}) ORDER BY seq LIMIT ?"
+        rows = database.execute(chosen, (*people, most + 1)).fetchall()
         if len(rows) > most:
             raise DataError(
                 "too many objects of one patient at once", seen=f"more than {most}", expected=f"at most {most}", fix="name a study"
