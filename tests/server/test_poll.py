@@ -143,6 +143,28 @@ def test_a_server_that_shows_a_change_late_loses_nothing(tmp_path):
         assert polled.step() == 0
 
 
+def test_a_date_in_the_far_future_hides_nothing(tmp_path):
+    asked = []
+
+    class Wire:
+        def request(self, method, url, *, headers, content):
+            asked.append(url)
+            entry = (
+                [{"resource": observation("p1", 60) | {"id": "1", "meta": {"versionId": "1", "lastUpdated": "2099-01-01T00:00:00Z"}}}]
+                if "Observation?" in url
+                else []
+            )
+            body = json.dumps({"resourceType": "Bundle", "type": "searchset", "entry": entry}).encode()
+            return type("Answer", (), {"status_code": 200, "headers": {}, "content": body})()
+
+    client = FhirClient("http://127.0.0.1:9/fhir", Wire())
+    with opened(settings(tmp_path / "s.sqlite", "http://127.0.0.1:9/fhir"), Clock(), client) as loop:
+        polled = Loop(loop, client)
+        assert [polled.step(), polled.step()] == [1, 0]
+        assert "ge2099" not in asked[-1]
+        assert "_lastUpdated=ge2026" in asked[-1]
+
+
 def bundle(kind, number, r5):
     if r5:
         first = {"resourceType": "SubscriptionStatus", "type": kind, "eventsSinceSubscriptionStart": str(number)}

@@ -165,6 +165,63 @@ def test_a_changed_plan_is_read_from_the_request_that_replaces_ours(loop, medplu
     assert [step(loop), len(decisions(loop, patient))] == [0, 1]
 
 
+def test_a_request_about_somebody_else_changes_nothing(loop, medplum, patient):
+    loop.write(lambda store: advise(store, patient))
+    step(loop)
+    (task,) = there(medplum, "Task", patient)
+    other = {
+        "resourceType": "ServiceRequest",
+        "status": "active",
+        "intent": "plan",
+        "subject": {"reference": "Patient/other"},
+        "code": {"text": "9 mg"},
+    }
+    medplum.post(other | {"authoredOn": iso(NOW + MINUTE), "replaces": [task["focus"]]})
+    step(loop)
+    assert decisions(loop, patient) == []
+
+
+def test_an_answer_from_the_future_is_dated_when_it_was_heard(loop, medplum, patient):
+    loop.write(lambda store: advise(store, patient))
+    step(loop)
+    answer(medplum, there(medplum, "Task", patient)[0], lastModified="2099-01-01T00:00:00Z")
+    step(loop)
+    (told,) = decisions(loop, patient)
+    assert told.time == told.recorded
+    assert "future" in told.reason
+
+
+def test_one_that_the_server_cannot_take_now_does_not_hold_up_the_next(loop, medplum, patient):
+    class Choking:
+        def __init__(self, inner):
+            self.inner = inner
+
+        def request(self, method, url, *, headers, content):
+            if method == "POST" and content and b"3 mg" in content:
+                return type("Answer", (), {"status_code": 500, "headers": {}, "content": b""})()
+            return self.inner.request(method, url, headers=headers, content=content)
+
+    client = loop.path._client
+    client._transport, client._sleep = Choking(client._transport), lambda _: None
+    other = f"{patient}-b"
+    medplum.put({"resourceType": "Patient", "id": other})
+    loop.write(lambda store: enrol(store, other))
+    loop.write(lambda store: advise(store, other, "3 mg"))
+    loop.write(lambda store: advise(store, patient))
+    with pytest.raises(RemoteError):
+        step(loop)
+    assert len(there(medplum, "Task", patient)) == 1
+    assert there(medplum, "Task", other) == []
+
+
+@pytest.mark.parametrize("name", ["a,b", "../metadata", "a" * 65])
+def test_a_pseudonym_that_is_no_id_finds_nobody(loop, medplum, name):
+    loop.write(lambda store: enrol(store, name))
+    key = loop.write(lambda store: advise(store, name))
+    step(loop)
+    assert loop.look(lambda store: find(store, key, "hospital")).told["why"] == "no such patient there"
+
+
 def test_a_changed_mind_is_a_second_decision(loop, medplum, patient):
     loop.write(lambda store: advise(store, patient))
     step(loop)

@@ -38,7 +38,9 @@ def test_a_value_goes_all_the_way_round(medplum, tmp_path):
             assert behind.meta["plan"] == decision.plan  # scored against what was accepted, not against what would have been
             risks = medplum.found("RiskAssessment", patient="Patient/round-1")
             basis = {reference["reference"] for risk in risks for reference in risk["basis"]}
-            assert all(medplum.get(reference)["subject"]["reference"] == "Patient/round-1" for reference in basis if "Patient/" not in reference)
+            assert all(
+                medplum.get(reference)["subject"]["reference"] == "Patient/round-1" for reference in basis if "Patient/" not in reference
+            )
             assert len(basis) >= 20
             codes = {finding.code.code for finding in store.record("round-1").findings}
             assert codes == {"decision", "outcome"}

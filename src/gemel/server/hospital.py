@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
-from gemel.core.errors import ConfigurationError, RemoteError
+from gemel.core.errors import ConfigurationError
 from gemel.interop.fhir.client import FhirClient
 from gemel.interop.fhir.smart import BackendAuthorisation, discover, signer
 from gemel.platform.access import Subject
@@ -17,6 +18,9 @@ from gemel.server.outgoing import HttpTransport, origin
 from gemel.server.sections.hospital import Hospital
 
 __all__ = ["Patients", "connect", "service_caller"]
+
+_ID = re.compile(r"[A-Za-z0-9.\-]{1,64}\Z")
+_ESCAPED = re.compile(r"[\\|,$]")
 
 
 @contextlib.contextmanager
@@ -79,8 +83,15 @@ class Patients:
         return self._known[pseudonym]
 
     def _look(self, pseudonym: str) -> str | None:
-        query = ("identifier", f"{self._system}|{pseudonym}") if self._system else ("_id", pseudonym)
+        if self._system:
+            query = ("identifier", f"{self._system}|{_ESCAPED.sub(_escape, pseudonym)}")
+        elif _ID.match(pseudonym):
+            query = ("_id", pseudonym)
+        else:
+            return None  # no logical id: nobody there can be called so
         found = {str(one.get("id")) for one in self._client.search("Patient", query)}
-        if len(found) > 1:
-            raise RemoteError("one pseudonym, several Patients", seen=len(found), expected="1", fix="merge them there")
-        return f"Patient/{found.pop()}" if found else None
+        return f"Patient/{found.pop()}" if len(found) == 1 else None
+
+
+def _escape(found: re.Match[str]) -> str:
+    return "\\" + found.group()

@@ -33,6 +33,7 @@ __all__ = ["ReturnPath", "run"]
 
 _LOG = logging.getLogger("gemel.server")
 _CHUNK = 50
+_AHEAD = 2 * MINUTE
 DECISION = Code(system="gemel", code="decision", display="What a person decided about a proposal")
 RECORDED = "decision recorded"
 
@@ -173,6 +174,9 @@ class ReturnPath:
         answer = read_answer(task) if task is not None else None
         if answer is not None and answer.reason in OURS:
             answer = None  # our own hand
+        if change is not None and task is not None and change.subject != (task.get("for") or {}).get("reference"):
+            _LOG.warning("a request that replaces ours is about somebody else", extra={"proposal": one.proposal})
+            change = None
         if change is not None and (answer is None or answer.answer == "accepted"):
             told = Decision(
                 proposal=one.proposal,
@@ -192,6 +196,10 @@ class ReturnPath:
             return await self._sending.withdraw(one, EXPIRED)
         else:
             return 0
+        if told.time > now + _AHEAD:  # a clock that is wrong: a fact of the future would never be known, and its outcome never due
+            told = told.model_copy(
+                update={"time": now, "reason": "; ".join(filter(None, (told.reason, "dated in the future by its sender")))}
+            )
         if one.told.get("answer") != _mark(told):
             one = await self._decided(one, told)
             self._services.metrics.return_path.labels(told.answer).inc()

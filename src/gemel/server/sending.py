@@ -30,7 +30,7 @@ from gemel.server.services import Services
 __all__ = ["EXPIRED", "OURS", "SUPERSEDED", "Sending", "revoked"]
 
 _LOG = logging.getLogger("gemel.server")
-_EVENTS = 500
+_EVENTS, _MOST_FAILED = 500, 3
 EXPIRED, SUPERSEDED = "expired: nobody answered in time", "superseded by newer advice"
 OURS = (EXPIRED, SUPERSEDED)
 """Reasons that we write ourselves on a Task that we take back."""
@@ -149,16 +149,21 @@ class Sending:
 
     async def send(self) -> int:
         """Send what is to be sent, oldest first; what a server refuses for good is set aside, what it cannot take now is sent at the next look."""
-        done = 0
+        done, failed = 0, list[RemoteError]()
         for one in await self.open(("sending",)):
             try:
                 done += await self._send(one)
             except RemoteError as error:
-                if not error.is_final:
-                    raise
-                self._services.metrics.return_path.labels("refused").inc()
-                _LOG.error("the FHIR server refuses a proposal", extra={"proposal": one.proposal, "status": error.status})
-                await self._move(one, one.now("closed", why=f"refused by the server: {error.seen}"))
+                if error.is_final:
+                    self._services.metrics.return_path.labels("refused").inc()
+                    _LOG.error("the FHIR server refuses a proposal", extra={"proposal": one.proposal, "status": error.status})
+                    await self._move(one, one.now("closed", why=f"refused by the server: {error.seen}"))
+                    continue
+                failed.append(error)  # of one that it cannot take the next may be taken; after three it is away
+                if len(failed) == _MOST_FAILED:
+                    break
+        if failed:
+            raise failed[-1]
         return done
 
     async def _send(self, one: Delivery) -> int:

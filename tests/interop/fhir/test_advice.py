@@ -204,6 +204,7 @@ def test_change_says_what_it_replaces():
         "subject": {"reference": "Patient/7"}, "reasonCode": [{"text": "kidney"}],
     }  # fmt: skip
     found = read_change(request)
+    assert found.subject == "Patient/7"
     assert (found.reference, found.replaces, found.plan, found.who, found.reason) == (
         "ServiceRequest/9", ("ServiceRequest/5",), "1 mg", "Practitioner/3", "kidney",
     )  # fmt: skip

@@ -92,6 +92,7 @@ class Change:
     """A request that a person put in place of ours: its own plan, in words."""
 
     reference: str
+    subject: str
     replaces: tuple[str, ...]
     plan: str
     time: int
@@ -360,7 +361,9 @@ def read_answer(task: Mapping[str, Any]) -> Answer | None:
         return None
     authors = [note.get("authorReference") for note in _listed(task.get("note"))]
     reason = _text(task.get("statusReason")) or "; ".join(_notes(task))[:_LONGEST]
-    return Answer(answer, _time(task, "lastModified", not_before="authoredOn"), _who(task.get("owner"), *authors), reason, _meta(task, "versionId"))
+    return Answer(
+        answer, _time(task, "lastModified", not_before="authoredOn"), _who(task.get("owner"), *authors), reason, _meta(task, "versionId")
+    )
 
 
 def read_change(request: Mapping[str, Any]) -> Change:
@@ -378,5 +381,5 @@ def read_change(request: Mapping[str, Any]) -> Change:
     told = _text(request.get("code")) or _said(request.get("patientInstruction"))
     reason = "; ".join([*reasons, *_notes(request)])[:_LONGEST]
     return Change(
-        f"ServiceRequest/{request.get('id')}", replaced, told, _time(request, "authoredOn"), _who(request.get("requester")), reason
-    )
+        f"ServiceRequest/{request.get('id')}", _who(request.get("subject")), replaced, told, _time(request, "authoredOn"), _who(request.get("requester")), reason
+    )  # fmt: skip

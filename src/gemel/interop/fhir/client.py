@@ -311,7 +311,10 @@ class FhirClient:
             if not str(response.get("status", "")).startswith(("200", "201")):
                 told = str(response.get("status"))[:3]
                 raise RemoteError(
-                    "an entry of a transaction was not taken", seen=told, expected="200 or 201", status=int(told) if told.isdigit() else None
+                    "an entry of a transaction was not taken",
+                    seen=told,
+                    expected="200 or 201",
+                    status=int(told) if told.isdigit() else None,
                 )
             named.append(self._named(answer.get("resource"), str(response.get("location") or "")))
         if len(named) != len(entries):

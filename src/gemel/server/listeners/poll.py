@@ -29,6 +29,7 @@ from gemel.server.services import Services
 __all__ = ["Poller", "run"]
 
 _LOG = logging.getLogger("gemel.server")
+_AHEAD = 120 * SECOND
 _PART = 200
 """Resources taken in one transaction."""
 
@@ -67,6 +68,8 @@ class Poller:
         place = await self._services.readers.run(lambda store: store.marked(mark)) or self._settings.since
         since = to_ns(place) if place else None
         found, last = await asyncio.to_thread(self._fetch, kind, parse_qsl(query), since, self._seen.setdefault(asked, {}))
+        if last is not None:
+            last = min(last, self._services.clock() + _AHEAD)  # one date in the far future would hide everything that comes after
         for start in range(0, len(found), _PART):
             await self._services.write(lambda store, part=found[start : start + _PART]: self._take(store, part))
         if last is not None and last != since:
