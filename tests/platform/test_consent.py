@@ -194,6 +194,17 @@ def test_a_consent_is_for_the_model_and_major_version_that_it_was_asked_for():
     assert ruling([made()], replace(NOW, model="metabolic@1.0"), HERE).ruling == "none"
 
 
+def test_a_consent_that_denies_denies_what_every_twin_says_whether_it_names_a_model_or_not():
+    named = made(models=frozenset({"metabolic@1"}))
+    unnamed = replace(made(base=False, id="d"), scope="treatment")
+    ask = replace(NOW, model="metabolic@1.0", purpose="TREAT")
+    assert ruling([named], ask, HERE).ruling == "permit"
+    assert ruling([named, unnamed], ask, HERE).ruling == "deny"
+    part = replace(unnamed, base=True, rules=(Rule(False, labels=frozenset({"R"})),))
+    assert ruling([named, part], ask, HERE).ruling == "permit"
+    assert ruling([named, part], ask, replace(HERE, labels=frozenset({"R"}))).ruling == "deny"
+
+
 def test_a_withdrawal_moves_the_counter_and_hides_what_was_derived():
     book = ConsentBook().record(made())
     seen = {"p": book.epoch("p")}

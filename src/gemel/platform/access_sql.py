@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 from gemel.core.errors import DataError
 from gemel.platform.access import LEVELS, Grant, Subject, asks, fitting, glass_opens
-from gemel.platform.consent import Ask, Consent, Rule, asked, frame, newest
+from gemel.platform.consent import Ask, Consent, Rule, asked, frame, is_for, newest
 
 __all__ = ["COLUMNS", "DERIVED", "Predicate", "compile_predicate", "derived", "packed"]
 
@@ -139,14 +139,21 @@ class _Writer:
 
     def consent(self, consents: tuple[Consent, ...], patient: str, ask: Ask, needed: bool) -> str:
         """Return where the consents of one person permit, or do not deny."""
-        scopes = []
+        scopes, silent = [], []
         for same in newest(consents, patient, ask).values():
             told = [frame(consent, ask) for consent in same]
             rulings = {t.ruling for t in told if t is not None}
             if rulings == {"none"} and None not in told:
                 continue
-            scopes.append(NO if rulings else _all(self.inside(c.rules, c.base, ask) for c in same))
-        return (NO if needed else YES) if not scopes else _all(scopes)
+            asked_for = {is_for(consent, ask.model) for consent in same}
+            text = NO if rulings else _all(self.inside(c.rules, c.base, ask) for c in same)
+            if rulings or asked_for == {True}:
+                scopes.append(text)
+            elif asked_for == {False}:  # it permits nothing of this model, and denies where it denies the data
+                silent.append(text)
+            else:  # of one time, one permits where another says nothing: they must agree
+                scopes.append(NO)
+        return _all(((NO if needed else YES) if not scopes else _all(scopes), *silent))
 
     def clearance(self, grant: Grant) -> str:
         top = LEVELS.index(grant.clearance)

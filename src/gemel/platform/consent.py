@@ -31,6 +31,7 @@ __all__ = [
     "Ruling",
     "counts",
     "covers",
+    "is_for",
     "judge",
     "newest",
     "rule_fits",
@@ -46,7 +47,10 @@ PURPOSES: Mapping[str, str] = MappingProxyType(
 
 SCOPES: Mapping[str, frozenset[str] | None] = MappingProxyType(
     {
-        "patient-privacy": None, "treatment": frozenset({"TREAT"}), "research": frozenset({"HRESCH"}), "adr": frozenset(),
+        "patient-privacy": None,
+        "treatment": frozenset({"TREAT"}),
+        "research": frozenset({"HRESCH"}),
+        "adr": frozenset(),
         **{f"objection-{purpose.lower()}": frozenset({purpose}) for purpose in ("TREAT", "HRESCH", "HOPERAT", "HMARKT")},
     }
 )
@@ -156,7 +160,8 @@ class Consent:
     rules : exceptions to the base.
     valid : [start, end) ns UTC outside of which it says nothing.
     recipients : whom it speaks of at all; empty: everybody.
-    models : ``id@major`` of the models that it was asked for; a twin whose major version is another must ask again.
+    models : ``id@major`` of the models that it was asked for; it permits nothing of a twin whose major version is another, which must ask again. What it denies
+        of the data it denies of every twin.
     notes : what was ambiguous or unusual, in words.
     is_ambiguous : it cannot be read in one way; it denies, until a person has resolved it.
     """
@@ -245,11 +250,13 @@ def frame(consent: Consent, ask: Ask) -> Finding | None:
         return Finding("none", "the consent holds at another time", (consent.id,), consent.notes)
     if consent.recipients and not consent.recipients & ask.actors:
         return Finding("none", "the consent is for others", (consent.id,), consent.notes)
-    if ask.model:
-        name, _, version = ask.model.partition("@")
-        if f"{name}@{version.partition('.')[0]}" not in consent.models:
-            return Finding("none", f"the consent was not asked for {name} {version.partition('.')[0]}", (consent.id,), consent.notes)
     return None
+
+
+def is_for(consent: Consent, model: str) -> bool:
+    """Say whether a consent was asked for the major version of a model; for what no twin says, always."""
+    name, _, version = model.partition("@")
+    return not model or f"{name}@{version.partition('.')[0]}" in consent.models
 
 
 def judge(consent: Consent, ask: Ask, datum: Datum) -> Finding:
@@ -260,6 +267,11 @@ def judge(consent: Consent, ask: Ask, datum: Datum) -> Finding:
     if told is not None:
         return told
     permit = _inside(consent.rules, consent.base, ask, datum)
+    if permit and not is_for(
+        consent, ask.model
+    ):  # it does not permit what it was not asked for; what it denies of the person's data it denies of what is made of them
+        name, _, version = ask.model.partition("@")
+        return Finding("none", f"the consent was not asked for {name} {version.partition('.')[0]}", (consent.id,), consent.notes)
     return Finding("permit" if permit else "deny", "permitted" if permit else "not permitted", (consent.id,), consent.notes)
 
 

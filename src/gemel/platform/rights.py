@@ -16,7 +16,7 @@ from typing import Literal
 import orjson
 
 from gemel.core.errors import AccessDenied, DataError, GemelError
-from gemel.core.manifest import TwinManifest, installed, manifest_of
+from gemel.core.manifest import manifest_of
 from gemel.core.record import Exposure, Finding, PatientRecord, Quantity
 from gemel.core.series import ENTERED_IN_ERROR, FINAL, Series
 from gemel.platform.access import Resource, Subject, decide
@@ -150,11 +150,7 @@ def object_to(store: Store, patient: str, *, purpose: str | None, reason: str, n
     """
     name = f"objection-{(purpose or 'all').lower()}"
     subject = store.subject(patient)
-    known = {model for consent in consents_of(store, subject)[1] for model in consent.models}
-    stored = {model_of(version) for kind in KINDS for version in lookup.version_list(store, kind, subject)}
-    there = {f"{m.id}@{m.version}" for m in installed().values() if isinstance(m, TwinManifest)}
-    models = known | {f"{name}@{version.partition('.')[0]}" for name, _, version in (model.partition("@") for model in stored | there)}
-    made = Consent(name, "", base=False, scope=name, given=now, models=frozenset(models))  # it speaks of what every one of these says too
+    made = Consent(name, "", base=False, scope=name, given=now)
     with store.batch():
         put_consent(store, patient, made, recorded=now, resource={"objection": purpose or "all", "reason": reason})
         return replace(made, patient=subject), settle_consents(store, patient, now=now)
