@@ -222,6 +222,22 @@ def test_a_pseudonym_that_is_no_id_finds_nobody(loop, medplum, name):
     assert loop.look(lambda store: find(store, key, "hospital")).told["why"] == "no such patient there"
 
 
+@pytest.mark.parametrize(
+    "rubbish", [{"businessStatus": "x"}, {"for": "x"}, {"statusReason": [1], "note": 3}, {"lastModified": 5, "meta": None}]
+)
+def test_one_task_full_of_rubbish_stops_nobody(loop, medplum, patient, rubbish):
+    other = f"{patient}-b"
+    medplum.put({"resourceType": "Patient", "id": other})
+    loop.write(lambda store: enrol(store, other))
+    for name in (patient, other):
+        loop.write(lambda store, name=name: advise(store, name))
+    step(loop)
+    answer(medplum, there(medplum, "Task", patient)[0], **rubbish)
+    answer(medplum, there(medplum, "Task", other)[0])
+    step(loop)
+    assert [told.answer for told in decisions(loop, other)] == ["accepted"]
+
+
 def test_a_changed_mind_is_a_second_decision(loop, medplum, patient):
     loop.write(lambda store: advise(store, patient))
     step(loop)

@@ -19,7 +19,7 @@ from gemel.core.errors import ConflictError, FormatError, GemelError, RemoteErro
 from gemel.core.lineage import Lineage
 from gemel.core.record import Finding
 from gemel.core.time import MINUTE, iso
-from gemel.interop.fhir.advice import Answer, Change, decision_provenance, read_answer, read_change
+from gemel.interop.fhir.advice import Answer, Change, decision_provenance, is_ours, read_answer, read_change, subject_of, words_of
 from gemel.interop.fhir.client import FhirClient
 from gemel.platform.store import Store, lookup
 from gemel.platform.store.deliveries import Delivery, deliveries, find, save
@@ -80,7 +80,7 @@ class ReturnPath:
                 task = tasks.get(str(one.told["task"]))
                 try:
                     done += await self._read(one, task, changes.get(str(one.told.get("request"))))
-                except (FormatError, ConflictError, RemoteError) as error:
+                except Exception as error:  # whatever stands in one Task, the others are read
                     _LOG.warning("an answer could not be dealt with", extra={"proposal": one.proposal, "error": type(error).__name__})
         return done
 
@@ -117,7 +117,7 @@ class ReturnPath:
         def edit(task: dict[str, Any]) -> dict[str, Any] | None:
             nonlocal fresh
             if read_answer(task) is not None:
-                fresh = task.get("businessStatus", {}).get("text") == f"{RECORDED}: {told.answer}"
+                fresh = words_of(task, "businessStatus") == f"{RECORDED}: {told.answer}"
                 return None
             status = "rejected" if told.answer == "rejected" else "accepted"
             more = {"statusReason": {"text": told.reason}} if told.reason else {}
@@ -128,7 +128,12 @@ class ReturnPath:
                 **more,
             }
 
-        self._client.change(str(one.told["task"]), edit)
+        try:
+            self._client.change(str(one.told["task"]), edit)
+        except RemoteError as error:
+            if not error.is_final:
+                raise
+            _LOG.warning("a Task cannot be answered: it is gone", extra={"proposal": one.proposal, "status": error.status})
         return fresh
 
     def _answered(self, store: Store, current: Delivery, key: str, told: Decision) -> Delivery:
@@ -150,8 +155,7 @@ class ReturnPath:
                 change = read_change(found)
             except FormatError:
                 continue  # without a time it cannot stand in a record; it is looked at again
-            ours = any(str(one.get("system")) == "urn:gemel:advice" for one in found.get("identifier") or ())
-            if not ours and found.get("status") not in ("draft", "revoked", "entered-in-error"):
+            if not is_ours(found) and found.get("status") not in ("draft", "revoked", "entered-in-error"):
                 changes.update({replaced: change for replaced in change.replaces if replaced in own})
         return tasks, changes
 
@@ -174,7 +178,7 @@ class ReturnPath:
         answer = read_answer(task) if task is not None else None
         if answer is not None and answer.reason in OURS:
             answer = None  # our own hand
-        if change is not None and task is not None and change.subject != (task.get("for") or {}).get("reference"):
+        if change is not None and task is not None and change.subject != subject_of(task):
             _LOG.warning("a request that replaces ours is about somebody else", extra={"proposal": one.proposal})
             change = None
         if change is not None and (answer is None or answer.answer == "accepted"):
@@ -241,7 +245,7 @@ class ReturnPath:
 
         def note(task: dict[str, Any]) -> dict[str, Any] | None:
             text = f"{RECORDED}: {told.answer}"
-            return None if task.get("businessStatus", {}).get("text") == text else task | {"businessStatus": {"text": text}}
+            return None if words_of(task, "businessStatus") == text else task | {"businessStatus": {"text": text}}
 
         def final(risk: dict[str, Any]) -> dict[str, Any] | None:
             return risk | {"status": "final"} if risk.get("status") == "preliminary" else None

@@ -41,11 +41,13 @@ __all__ = [
     "Change",
     "Figure",
     "advice_bundle",
-    "condition",
     "decision_provenance",
+    "is_ours",
     "provenance",
     "read_answer",
     "read_change",
+    "subject_of",
+    "words_of",
 ]
 
 SYSTEM = "urn:gemel:advice"
@@ -101,11 +103,6 @@ class Change:
 
     def __repr__(self) -> str:
         return f"Change({self.reference})"
-
-
-def condition(key: str, part: str) -> str:
-    """Return the search that finds one part of the advice of a proposal, for a conditional create."""
-    return f"identifier={SYSTEM}|{key}/{part}"
 
 
 class _Transaction:
@@ -320,6 +317,21 @@ def _text(found: Any) -> str:
         return ""
     coded = (_said(one.get("display")) or _said(one.get("code")) for one in _listed(found.get("coding")))
     return _said(found.get("text")) or ", ".join(filter(None, coded))[:_LONGEST]
+
+
+def is_ours(resource: Mapping[str, Any]) -> bool:
+    """Say whether a resource was written by :func:`advice_bundle`."""
+    return any(one.get("system") == SYSTEM for one in _listed(resource.get("identifier")))
+
+
+def words_of(resource: Mapping[str, Any], name: str) -> str:
+    """Return the words of an element that is a CodeableConcept; empty when it is none."""
+    return _text(resource.get(name))
+
+
+def subject_of(task: Mapping[str, Any]) -> str:
+    """Return the reference of the patient whom a Task is for."""
+    return _who(task.get("for"))
 
 
 def _who(*found: Any) -> str:

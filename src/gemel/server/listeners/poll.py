@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 from gemel.core.errors import ConflictError, FormatError, GemelError, RemoteError, TimeError
 from gemel.core.time import SECOND, iso, to_ns
-from gemel.interop.fhir.advice import SYSTEM
+from gemel.interop.fhir.advice import is_ours
 from gemel.interop.fhir.client import FhirClient
 from gemel.interop.fhir.codec import encode
 from gemel.platform.intake import Adapter, Intake, Taken
@@ -87,7 +87,7 @@ class Poller:
         found: dict[str, _New] = {}
         last = since
         for resource in self._client.search(kind, *query, *after, ("_sort", "_lastUpdated")):
-            if resource.get("resourceType") != kind or _is_ours(resource):
+            if resource.get("resourceType") != kind or is_ours(resource):  # advice that came back would be taken for something observed
                 continue
             one = _new(resource)
             if one is None:
@@ -119,13 +119,6 @@ def _new(resource: Mapping[str, Any]) -> _New | None:
         return None
     version = str(meta.get("versionId") or updated)
     return None if time is None else _New(f"{resource['resourceType']}/{resource['id']}/_history/{version}", encode(resource), time)
-
-
-def _is_ours(resource: Mapping[str, Any]) -> bool:
-    """Say whether we wrote it: advice that came back would be taken for something observed."""
-    identifiers = resource.get("identifier")
-    listed = identifiers if isinstance(identifiers, (tuple, list)) else ()
-    return any(isinstance(one, Mapping) and one.get("system") == SYSTEM for one in listed)
 
 
 def usual_adapters() -> tuple[Adapter, ...]:
