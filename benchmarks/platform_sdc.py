@@ -157,7 +157,7 @@ def main() -> None:
 
 
 def peer(place: Path, discovery: Discovery) -> list[int]:
-    """The library's mirror, without anything of ours: how many of its final states are old ones, over 20 short parts."""
+    """The library's mirror, without anything of ours: how many of its final states are old ones, over 100 short parts."""
     from sdc11073.consumer.consumerimpl import SdcConsumer
     from sdc11073.mdib.consumermdib import ConsumerMdib
     from sdc11073.xml_types.actions import periodic_actions
@@ -170,10 +170,10 @@ def peer(place: Path, discovery: Discovery) -> list[int]:
         consumer.start_all(not_subscribed_actions=periodic_actions)
         mdib = ConsumerMdib(consumer)
         mdib.init_mdib()
-        for _ in range(20):
+        for _ in range(100):
             device.tell("many 3 0.01")
             device.tell("many 1 0.01")
-            time.sleep(0.3)
+            time.sleep(0.15)
             values = [
                 s.MetricValue.Value
                 for s in mdib.states.objects
