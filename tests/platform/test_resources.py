@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import _canaries
-from _fhir import as_text, examples, synthea
+from _fhir import synthea
 from gemel.core.errors import ConflictError, FormatError
-from gemel.interop.fhir.codec import decode, encode
+from gemel.interop.fhir.codec import decode
 from gemel.interop.fhir.index import search_values
 from gemel.interop.fhir.search_query import read_query
 from gemel.interop.fhir.search_values import DateValue, QuantityValue, ReferenceValue, TokenValue
@@ -82,26 +82,6 @@ def test_versions_follow_each_other_and_a_stale_change_is_refused(resources):
     events = resources.store.events()
     assert [(e.kind, e.patient, e.ref) for e in events] == [("resource", "ada", "Observation")] * 4
     assert resources.store.check().problems == ()
-
-
-@pytest.mark.data
-def test_every_official_example_comes_back_as_it_went_in(tmp_path):
-    with Store(tmp_path / "a.sqlite") as store:
-        resources, kept = Resources(store), 0
-        told = [(name, decode(raw)) for name, raw in examples("hl7.fhir.r4") or examples()]
-        for name, tree in told:
-            place = resources.write([Change(tree["resourceType"], f"e{kept}", tree, is_new=True)], recorded=NOW + kept * 10**6)[0]
-            back = decode(resources.body(place.stored))
-            assert back["id"] == f"e{kept}"
-            for key, value in tree.items():
-                if key not in ("id", "meta"):
-                    assert as_text(encode(value)) == as_text(encode(back[key])), f"{name}: {key}"
-            for key, value in tree.get("meta", {}).items():
-                if key not in ("versionId", "lastUpdated"):
-                    assert as_text(encode(value)) == as_text(encode(back["meta"][key])), f"{name}: meta.{key}"
-            kept += 1
-        assert kept >= 583
-        assert store.check().problems == ()
 
 
 def plain_match(tree, code: str, test) -> bool:

@@ -54,7 +54,11 @@ _ERASED = {
 
 def guard_erasable(name: str) -> None:
     """Refuse every change of a table, but for rows of a patient who stands in ``erasure``."""
-    special = {"series_chunk": "gemel_erased_chunks_only", "resource": "gemel_erased_resources_only", "resource_body": "gemel_erased_resources_only"}
+    special = {
+        "series_chunk": "gemel_erased_chunks_only",
+        "resource": "gemel_erased_resources_only",
+        "resource_body": "gemel_erased_resources_only",
+    }
     function = special.get(name, "gemel_erased_only")
     if not _is_sqlite():
         op.execute(
