@@ -265,17 +265,17 @@ def test_a_code_and_its_verifier_are_a_token_narrowed_to_what_was_asked(world):
     )
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"code_challenge_method": "plain"}, {"code_challenge_method": ""}, {"code_challenge": ""}, {"code_challenge": "short"}, {"code_challenge": VERIFIER},
+WRONG_REQUESTS = [{"code_challenge_method": "plain"}, {"code_challenge_method": ""}, {"code_challenge": ""}, {"code_challenge": "short"}, {"code_challenge": VERIFIER},
      {"response_type": "token"}, {"client_id": "unknown"}, {"redirect_uri": "https://evil.example/cb"}, {"redirect_uri": BACK + "/x"},
-     {"redirect_uri": BACK.replace("https", "http")}, {"redirect_uri": ""}, {"aud": "https://elsewhere.example"}, {"client_id": "backend"}],
-)  # fmt: skip
-def test_a_request_for_a_code_that_is_not_as_it_must_be_sends_nobody_anywhere(world, changes):
-    answer = world.client.get("/auth/authorize", params={**ASK, **changes})
-    assert answer.status_code == 400
-    assert "location" not in answer.headers
-    assert world.client.post("/auth/authorize", data={**ASK, **changes, "name": "a", "password": "b"}).status_code == 400
+     {"redirect_uri": BACK.replace("https", "http")}, {"redirect_uri": ""}, {"aud": "https://elsewhere.example"}, {"client_id": "backend"}]  # fmt: skip
+
+
+def test_a_request_for_a_code_that_is_not_as_it_must_be_sends_nobody_anywhere(world):
+    for changes in WRONG_REQUESTS:
+        answer = world.client.get("/auth/authorize", params={**ASK, **changes})
+        assert answer.status_code == 400
+        assert "location" not in answer.headers
+        assert world.client.post("/auth/authorize", data={**ASK, **changes, "name": "a", "password": "b"}).status_code == 400
 
 
 def test_a_code_is_used_once_and_the_second_try_ends_what_came_of_the_first(world):
@@ -377,15 +377,18 @@ def test_a_signed_assertion_is_a_token_within_the_clients_scopes(world):
     )  # system/* is more than it has, and narrows to nothing
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"aud": OWN}, {"aud": f"{OWN}/auth/token/"}, {"sub": "portal"}, {"iss": "unknown", "sub": "unknown"}, {"exp": NOW // SECOND + 400}, {"exp": NOW // SECOND - 61},
+WRONG_ASSERTIONS = [{"aud": OWN}, {"aud": f"{OWN}/auth/token/"}, {"sub": "portal"}, {"iss": "unknown", "sub": "unknown"}, {"exp": NOW // SECOND + 400}, {"exp": NOW // SECOND - 61},
      {"exp": None}, {"jti": None}, {"nbf": NOW // SECOND + 100}, {"signer": key("k1"), "algorithm": "ES256"}, {"signer": key("b2", "RSA"), "algorithm": "RS256"},
-     {"client": "app"}, {"signer": key("stranger", "EC384")}],
-)  # fmt: skip
-def test_an_assertion_that_is_not_as_it_must_be(world, changes):
-    answer = serve(world, assertion(**changes), scope="system/Observation.rs")
-    assert (answer.status_code, answer.json()) == (401, {"error": "invalid_client", "error_description": "the assertion is not believed"})
+     {"client": "app"}, {"signer": key("stranger", "EC384")}]  # fmt: skip
+
+
+def test_an_assertion_that_is_not_as_it_must_be(world):
+    for changes in WRONG_ASSERTIONS:
+        answer = serve(world, assertion(**changes), scope="system/Observation.rs")
+        assert (answer.status_code, answer.json()) == (
+            401,
+            {"error": "invalid_client", "error_description": "the assertion is not believed"},
+        )
 
 
 def test_an_assertion_serves_once(world):

@@ -262,10 +262,13 @@ def test_a_token_for_one_purpose_serves_no_other(world):
     assert ask(world, world.token("physician"), "").status_code == 403
 
 
-@pytest.mark.parametrize("given", ["Basic YTpi", "Bearer", "Bearer ", "bearer a.b", "Token x", "Bearer a b c"])
-def test_other_credentials_are_refused(world, given):
-    told = world.client.get("/metrics", headers={"Authorization": given})
-    assert (told.status_code, told.headers["www-authenticate"]) == (401, "Bearer")
+OTHER_CREDENTIALS = ["Basic YTpi", "Bearer", "Bearer ", "bearer a.b", "Token x", "Bearer a b c"]  # fmt: skip
+
+
+def test_other_credentials_are_refused(world):
+    for credential in OTHER_CREDENTIALS:
+        told = world.client.get("/metrics", headers={"Authorization": credential})
+        assert (told.status_code, told.headers["www-authenticate"]) == (401, "Bearer")
 
 
 def test_secrets_are_compared_in_constant_time():

@@ -90,19 +90,19 @@ def test_what_was_packed_comes_out_or_is_refused_by_name(body):
         inflate(body, "gzip", most=10_000, ratio=1000)
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
+NO_JSON = [
         (b"[" * 10_000 + b"]" * 10_000, 413), (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, 413), (b'{"who": NaN}', 400), (b'{"who": Infinity}', 400),
         (b'{"who": 1e999}', 400), (b'{"who": "Practitioner/8"', 400), (b"\xff\xfe{", 400), (b'{"who": "\xff"}', 400), (b"{'who': 1}", 400),
         (b'{"who": "Practitioner/8"} x', 400), (b'{"who": 1e308}', 422), (b'{"who": "x"}', 422), (b"[]", 422), (b"", 422), (b'"' + b"[" * 1000 + b'"', 422),
-    ],
-)  # fmt: skip
-def test_json_that_is_none_or_too_deep(world, body, status):
-    answer = send(world, body)
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    alive(world)
+    ]  # fmt: skip
+
+
+def test_json_that_is_none_or_too_deep(world):
+    for body, status in NO_JSON:
+        answer = send(world, body)
+        assert answer.status_code == status, body[:40]
+        assert answer.headers["content-type"] == "application/problem+json"
+        alive(world)
 
 
 @given(
@@ -128,13 +128,14 @@ def test_the_depth_of_any_document_is_counted_as_it_is(value):
             check_json(body, depth=depth(value) - 1)
 
 
-@pytest.mark.parametrize(
-    "kind", ["application/x+json", "text/json", "application/json; charset=utf-16", "APPLICATION/JSON", "", "text/plain", "application/xml"]
-)
-def test_json_by_another_name_is_judged_alike_or_not_read(world, kind):
-    for body in (b"[" * 10_000 + b"]" * 10_000, b'{"who": NaN}', b'{"who": "Practitioner/8", "start": NaN}'):
-        assert send(world, body, **{"Content-Type": kind}).status_code in (400, 413, 415, 422)
-    alive(world)
+OTHER_NAMES = ["application/x+json", "text/json", "application/json; charset=utf-16", "APPLICATION/JSON", "", "text/plain", "application/xml"]  # fmt: skip
+
+
+def test_json_by_another_name_is_judged_alike_or_not_read(world):
+    for kind in OTHER_NAMES:
+        for body in (b"[" * 10_000 + b"]" * 10_000, b'{"who": NaN}', b'{"who": "Practitioner/8", "start": NaN}'):
+            assert send(world, body, **{"Content-Type": kind}).status_code in (400, 413, 415, 422)
+        alive(world)
 
 
 def test_the_server_answers_to_its_own_names_only(world):
