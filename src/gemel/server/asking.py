@@ -227,8 +227,13 @@ async def looked(services: Services, look: Callable[[Store, Guard], T]) -> T:
     """
     ledger = _Ledger()
     guard = services.guard.writing_to(ledger)
+
+    def one_snapshot(store: Store) -> T:
+        with store._transaction("read"):  # what is decided and what is shown are of one moment, and one transaction is begun, not six
+            return look(store, guard)
+
     try:
-        return await services.readers.run(lambda store: look(store, guard))
+        return await services.readers.run(one_snapshot)
     finally:
         await ledger.settle(services.audit)
 

@@ -8,13 +8,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import httpx
 from pydantic import BaseModel
 
 from gemel.core.protocols import Progress
 from gemel.core.time import Instant, iso, to_ns
+from gemel.server.client.answers import Pages, frames
 from gemel.server.client.errors import ApiError, JobFailed, Unreachable
 from gemel.server.resources import (
     ConsentTold,
@@ -34,26 +35,11 @@ from gemel.server.resources import (
     Withdrawn,
 )
 
-__all__ = ["Client", "Pages"]
+__all__ = ["Client"]
 
 M = TypeVar("M", bound=BaseModel)
 _AGAIN = frozenset({429, 502, 503, 504})
 _LONGEST_PAUSE_S = 30.0
-
-
-class Pages(Generic[M]):
-    """What a list holds, page after page as it is needed."""
-
-    def __init__(self, fetch: Callable[[str | None], Page[M]]) -> None:
-        self._fetch = fetch
-
-    def __iter__(self) -> Iterator[M]:
-        cursor: str | None = None
-        while True:
-            page = self._fetch(cursor)
-            yield from page.items
-            if (cursor := page.next) is None:
-                return
 
 
 def _when(time_: Instant | None) -> str | None:
@@ -385,31 +371,13 @@ class Client:
                     if answer.status_code >= 400:
                         answer.read()
                         self._judged(answer)
-                    for key, kind, data in _frames(answer.iter_lines()):
+                    for key, kind, data in frames(answer.iter_lines()):
                         last = key or last
                         if data:
                             yield last or "", kind, cast("dict[str, Any]", json.loads(data))
             except (httpx.TransportError, httpx.StreamError):
                 if not self._http.is_closed:
                     self._sleep(1.0)
-
-
-def _frames(lines: Iterator[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield id, kind and data of each event of a stream."""
-    key, kind, data = "", "message", list[str]()
-    for line in lines:
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if not line:
-            if key or data:
-                yield key, kind, "\n".join(data)
-            key, kind, data = "", "message", []
-        elif name == "id":
-            key = value
-        elif name == "event":
-            kind = value
-        elif name == "data":
-            data.append(value)
 
 
 def _given(table: Mapping[str, Any]) -> dict[str, Any]:
