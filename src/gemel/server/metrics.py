@@ -28,7 +28,9 @@ class Metrics:
             "gemel_background_restarts", "Background services started again after a failure", ("service",), registry=self.registry
         )
 
-        self.notifications_lost = Counter("gemel_notifications_lost", "Notifications of the hospital's server that did not arrive", registry=self.registry)
+        self.notifications_lost = Counter(
+            "gemel_notifications_lost", "Notifications of the hospital's server that did not arrive", registry=self.registry
+        )
         self.return_path = Counter("gemel_return_path", "What became of advice", ("event",), registry=self.registry)
 
     def text(self) -> bytes:
