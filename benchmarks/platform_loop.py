@@ -1,6 +1,6 @@
 """The way round: a value in a FHIR server that we did not write, until the advice is a Task there, and until a person's acceptance is answered there; and what deaths do to it.
 
-    gemel bench platform-loop [--quick] [--rounds N] [--kills N] [--again] [--output FILE]
+    gemel bench platform-loop [--quick] [--rounds N] [--kills N] [--step N] [--again] [--output FILE]
 
 Every program is a process of its own: Medplum's router, ``gemel serve`` and its worker. Three stages, kept and resumed: *latency* (median and 95th percentile in seconds), *points* (the
 way back cut short before and after each of its requests and writes) and *kills* (``kill -9`` of the server at random moments of a round). No peer is beside it: no other program that we
@@ -157,18 +157,20 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--kills", type=int)
+    parser.add_argument("--step", type=int, help="every which point is tried")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("gemel-bench/platform_loop.json"))
     given = parser.parse_args()
     rounds = given.rounds or (5 if given.quick else 50)
     count = given.kills if given.kills is not None else (5 if given.quick else 200)
+    step = given.step or (9 if given.quick else 1)
     if isinstance(_medplum.packages(), str):
         print(json.dumps({"platform_loop": {"not run": _medplum.packages()}}))
         return
     kept = Results(given.output, given.again)
     stages = {
         "latency": ({"rounds": rounds}, lambda: latency(rounds)),
-        "points": ({"step": 9 if given.quick else 1}, lambda: points(9 if given.quick else 1)),
+        "points": ({"step": step}, lambda: points(step)),
         "kills": ({"kills": count}, lambda: kills(count)),
     }
     told: dict[str, Any] = {"machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}}

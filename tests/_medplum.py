@@ -57,7 +57,7 @@ class Medplum:
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         command = [shutil.which("node") or "node", str(HERE / "medplum.cjs"), str(folder), str(port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert self._process.stdout is not None
         timer = threading.Timer(120, self._process.kill)  # a peer that never says that it is up
         timer.start()
@@ -79,8 +79,9 @@ class Medplum:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def get(self, path: str, **query: str) -> dict:
         """Read as another program would, beside our own client."""

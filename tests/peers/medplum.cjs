@@ -1,5 +1,5 @@
 // Medplum's FHIR router over its memory repository, on HTTP: a FHIR server that we did not write. It does not validate what it is given.
-// node medplum.cjs FOLDER_WITH_NODE_MODULES [PORT]; prints "up PORT". Data live in memory, and are gone with it.
+// node medplum.cjs FOLDER_WITH_NODE_MODULES [PORT]; prints "up PORT"; ends with its standard input. Data live in memory, and are gone with it.
 'use strict';
 const { createRequire } = require('node:module');
 const { createServer } = require('node:http');
@@ -74,4 +74,5 @@ const server = createServer((request, response) => {
     response.end(JSON.stringify(resource));
   });
 });
+process.stdin.on('end', () => process.exit(0)).resume(); // whoever started it is gone
 server.listen(Number(process.argv[3] ?? 0), '127.0.0.1', () => console.log(`up ${server.address().port}`));

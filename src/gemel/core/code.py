@@ -100,6 +100,8 @@ vocabulary: dict[str, str] = {
     "gemel:activity-change": "Change of the physical activity level",
     "gemel:insulin-sensitivity": "Insulin sensitivity against the typical one in type 2 diabetes",
     "gemel:beta-cell-function": "Beta-cell function against the typical one in type 2 diabetes",
+    "gemel:decision": "What a person decided about a proposal",
+    "gemel:outcome": "What came of a decision",
     "gemel:toy-dose": "Dose of the toy twins",
     "gemel:toy-signal": "Signal of the toy twins",
 }

@@ -20,7 +20,7 @@ from gemel.server.services import Services
 
 __all__ = ["Outcomes", "ask_forecast", "codes_of"]
 
-OUTCOME = Code(system="gemel", code="outcome", display="What came of a decision")
+OUTCOME = Code.parse("gemel:outcome")
 _PATIENCE = 10 * MINUTE
 """How long a worker may take to score, ns; then the outcome is recorded without a score."""
 

@@ -34,7 +34,7 @@ __all__ = ["ReturnPath", "run"]
 _LOG = logging.getLogger("gemel.server")
 _CHUNK = 50
 _AHEAD = 2 * MINUTE
-DECISION = Code(system="gemel", code="decision", display="What a person decided about a proposal")
+DECISION = Code.parse("gemel:decision")
 RECORDED = "decision recorded"
 
 
