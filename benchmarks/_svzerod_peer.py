@@ -1,6 +1,7 @@
 """svZeroDSolver in an environment of its own, for coronary_flow.py.
 
     PEER_PYTHON benchmarks/_svzerod_peer.py cases IN.json OUT.json            one simulate() per case: last pressure_out of each vessel
+    PEER_PYTHON benchmarks/_svzerod_peer.py waves CASE.json OUT.json          one simulate(): flow_out and pressure_out of each vessel over time
     PEER_PYTHON benchmarks/_svzerod_peer.py draws CASE.json IN.npz OUT.json   one Solver, kept: new block values and run() for each draw
 
 Counts its own CPU-seconds, imports and the first construction of the Solver apart.
@@ -27,6 +28,11 @@ def cases(source: str, sink: str) -> None:
     Path(sink).write_text(json.dumps({"answers": answers, "cpu": time.process_time() - begin}))
 
 
+def waves(case: str, sink: str) -> None:
+    frame = svzerod.simulate(json.loads(Path(case).read_text()))
+    Path(sink).write_text(json.dumps({n: [g.flow_out.tolist(), g.pressure_out.tolist()] for n, g in frame.groupby("name")}))
+
+
 def draws(case: str, source: str, sink: str) -> None:
     given = np.load(source)
     solver = svzerod.Solver(json.loads(Path(case).read_text()))
@@ -47,4 +53,4 @@ def draws(case: str, source: str, sink: str) -> None:
 
 
 if __name__ == "__main__":
-    {"cases": cases, "draws": draws}[sys.argv[1]](*sys.argv[2:])
+    {"cases": cases, "draws": draws, "waves": waves}[sys.argv[1]](*sys.argv[2:])

@@ -280,6 +280,42 @@ def pulsatile(python: str, folder: Path, count: int = 256) -> dict[str, Any]:
     return rows
 
 
+def patients(python: str, cases: Path) -> dict[str, Any]:
+    """The two patient networks of the peer: its waves after its own number of cycles, and how far those are from the periodic state."""
+    import jax
+
+    from _pulse import pulse_of
+    from gemel.interop.geometry import read_svzerod
+    from gemel.physics.flow0d import simulate_cycles, solve_periodic
+
+    rows: dict[str, Any] = {}
+    for name in ("0104_0001", "0080_0001"):
+        path = cases / "vmr" / "reference" / f"{name}_optimal_from_0d.json"
+        model = read_svzerod(path)
+        tree, assembly, drive = pulse_of(model)
+        cycles = int(model.settings["number_of_cardiac_cycles"])
+        same = jax.jit(simulate_cycles, static_argnums=2)(assembly.network, drive, cycles)
+        settled = jax.jit(solve_periodic)(assembly.network, drive)
+        row: dict[str, Any] = {"cycles": cycles, "vessels": len(tree.names), "negative_losses": int((tree.quadratic < 0).sum())}
+        if python:
+            with tempfile.TemporaryDirectory() as folder:
+                sink = Path(folder) / "out.json"
+                subprocess.run([python, str(Path(__file__).with_name("_svzerod_peer.py")), "waves", str(path), str(sink)], check=True)
+                theirs = json.loads(sink.read_text())
+            for key, found in (("difference", same), ("periodic", settled)):
+                worst = 0.0
+                for i, vessel in enumerate(tree.names):
+                    for wave, factor, k in ((found.flow, 1e6, 0), (found.pressure, 10.0, 1)):
+                        if vessel in theirs:
+                            peer = np.array(theirs[vessel][k])
+                            worst = max(
+                                worst, float(np.abs(np.asarray(wave[:, assembly.last[i]]) * factor - peer[1:]).max() / np.abs(peer).max())
+                            )
+                row[key] = worst
+        rows[name] = row
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=10_000)
@@ -322,6 +358,13 @@ def main() -> None:
         else "  svzerod not run"
     )
 
+    v = patients(python, datasets.resolve("svzerod-cases", environ=data_environment(), download=False))
+    for name, row in v.items():
+        told = f"waves within {row['difference']:.1e} of svzerod's after the same {row['cycles']} cycles, which are {row['periodic']:.1e} from the periodic state"
+        print(
+            f"patient network {name}, {row['vessels']} elements, {row['negative_losses']} with negative loss: {told if python else 'svzerod not run'}"
+        )
+
     f = field(settings.draws, lines)
     print(f"{f['draws']} draws at {f['points']} points with a radius field and leakage: {f['cpu_s']:.2f} CPU-s, {f['wall_s']:.2f} s (compile {f['compile_cpu_s']:.1f} CPU-s), {f['failed']} failed, residual {f['residual']:.0e}")  # fmt: skip
 
@@ -337,7 +380,7 @@ def main() -> None:
     else:
         print("ratio: not run (no svzerod)")
     if settings.json:
-        settings.json.write_text(json.dumps({"accuracy": a, "pulsatile": p, "field": f, "posterior": q}, indent=1))
+        settings.json.write_text(json.dumps({"accuracy": a, "pulsatile": p, "patients": v, "field": f, "posterior": q}, indent=1))
 
 
 if __name__ == "__main__":
