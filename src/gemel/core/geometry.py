@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -90,6 +90,8 @@ class Tree(Geometry):
     What may be known besides, ``None`` where it is not: ``radius_sd`` (p,) metres, standard deviation of the radius; ``branch`` (p,) number of the
     branch, ``labels`` the name of each branch by that number; ``lumen_area`` and ``wall_area`` (p,) m^2, inside the lumen and inside the outer wall.
     """
+
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"radius_sd", "branch", "labels", "lumen_area", "wall_area"})
 
     points: np.ndarray
     radius: np.ndarray

@@ -39,7 +39,9 @@ def _feed(sink: Any, item: Any) -> None:
     elif isinstance(item, bytes):
         sink.update(b"b%d:" % len(item) + item)
     elif isinstance(item, BaseModel):
-        _feed(sink, {name: getattr(item, name) for name in type(item).model_fields})
+        later = getattr(type(item), "ADDED_LATER", ())
+        told = {name: getattr(item, name) for name in type(item).model_fields}
+        _feed(sink, {name: value for name, value in told.items() if not (name in later and (value is None or value == ()))})
     elif is_dataclass(item) and not isinstance(item, type):
         _feed(sink, {f.name: getattr(item, f.name) for f in fields(item)})
     elif isinstance(item, Mapping):
@@ -64,6 +66,8 @@ def _feed(sink: Any, item: Any) -> None:
 
 def digest(item: Any) -> str:
     """Return the SHA-256 of any plain value, the same on every platform and in every process.
+
+    A field that a type got after facts of it had been stored is named in its ``ADDED_LATER``: while it is empty it is left out, and what was stored keeps its hash.
 
     Examples
     --------
