@@ -57,7 +57,8 @@ class Store:
     on the disk before the call returns: a killed process or a power cut leaves all of it or nothing.
 
     What says something about a person is sealed (AES-256-GCM) under that patient's key, bound to its row. Open are random patient ids, numbers of rows,
-    days, versions, models, and when the store took things in. One store object belongs to one thread; several processes may open the same store.
+    days, versions, models, and when the store took things in. Of resources of FHIR also what is searched by order
+    or decided by: dates, numbers, codes, labels (decision record 23). One store object belongs to one thread; several processes may open the same store.
 
     Parameters
     ----------
