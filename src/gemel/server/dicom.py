@@ -15,6 +15,7 @@ from gemel.server.services import Services
 __all__ = ["run"]
 
 _LOG = logging.getLogger(__name__)
+_QUIET_S = 2.0
 
 
 def _tls(config: Dicom) -> ssl.SSLContext | None:
@@ -38,6 +39,19 @@ async def _volumes(services: Services, config: Dicom, patient: str, study: str, 
         _LOG.info("a series is not whole yet, or is no volume (%d reasons)", len(left))
 
 
+async def _assemble(services: Services, config: Dicom, changed: dict[tuple[str, str, str], float]) -> None:
+    """Make volumes of series that have been quiet for a while: many scanners open an association for each image, and a series is read as a whole."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(_QUIET_S / 4)
+        for one in [one for one, since in changed.items() if loop.time() - since >= _QUIET_S]:
+            del changed[one]
+            try:
+                await _volumes(services, config, *one)
+            except Exception as error:  # what is stored is stored; the next image of the series tries again
+                _LOG.error("a series could not be put together: %s", type(error).__name__)
+
+
 async def run(services: Services, stop: asyncio.Event) -> None:
     """Listen until ``stop``."""
     config: Dicom = services.config.dicom  # type: ignore[attr-defined]
@@ -49,16 +63,23 @@ async def run(services: Services, stop: asyncio.Event) -> None:
 
         return asyncio.run_coroutine_threadsafe(services.write(change), loop).result(config.patience_s)
 
+    changed: dict[tuple[str, str, str], float] = {}
+
     def done(series: list[tuple[str, str, str]]) -> None:
-        for one in series:
-            asyncio.run_coroutine_threadsafe(_volumes(services, config, *one), loop)
+        now = loop.time()
+        loop.call_soon_threadsafe(lambda: changed.update(dict.fromkeys(series, now)))
 
     listener = DicomListener(
         commit, clock=services.clock, done=done, title=config.title, senders=config.senders, host=config.host, port=config.port,
         limit=int(config.object_mib * (1 << 20)), associations=config.associations, patience=config.patience_s, idle=config.idle_s, tls=_tls(config),
     )  # fmt: skip
     services.state["dicom.port"] = await asyncio.to_thread(listener.start)
+    assembling = asyncio.create_task(_assemble(services, config, changed))
     try:
         await stop.wait()
     finally:
         await asyncio.to_thread(listener.stop)
+        assembling.cancel()
+        await asyncio.gather(assembling, return_exceptions=True)
+        for one in tuple(changed):
+            await _volumes(services, config, *one)
