@@ -162,3 +162,46 @@ def test_the_command_says_what_the_function_says(tmp_path):
     file.write_text("[server]\nprot = 1\n")
     assert "no such key" in CliRunner().invoke(check, [str(file)], standalone_mode=False).output
     assert CliRunner().invoke(check, [], standalone_mode=False).return_value == 0
+
+
+def test_accounts_and_relations_from_the_command_line(tmp_path):
+    from click.testing import CliRunner
+
+    from gemel.cli.audit import show
+    from gemel.cli.config import config
+    from gemel.platform.audit_writer import AuditWriter
+    from gemel.platform.store import Store
+    from gemel.platform.store.accounts import check_account
+    from gemel.platform.store.relations import treated_by
+
+    place, trail = tmp_path / "s.sqlite", tmp_path / "audit.jsonl"
+    with Store(place) as store:
+        store.append("ada", [], recorded=1)
+        subject = store.subject("ada")
+
+    def call(command, *arguments: str):
+        return CliRunner().invoke(command, [str(a) for a in arguments], standalone_mode=False)
+
+    password = "correct horse battery"
+    assert (
+        call(config, "account", "add", place, "dr", "--who", "Practitioner/7", "--role", "physician", "--password", password).return_value
+        == 0
+    )
+    assert "no such" not in call(config, "account", "list", place).output
+    assert json.loads(call(config, "account", "list", place, "--json").output)["accounts"][0]["role"] == "physician"
+    assert (
+        call(
+            config, "relate", place, "ada", "Practitioner/7", "--start", "2020-01-01T00:00:00Z", "--end", "2021-01-01T00:00:00Z"
+        ).return_value
+        == 0
+    )
+    with Store(place) as store:
+        assert check_account(store, "dr", password).who == "Practitioner/7"
+        assert treated_by(store, "Practitioner/7", time=1_590_000_000_000_000_000) == {subject}
+        assert treated_by(store, "Practitioner/7", time=1_790_000_000_000_000_000) == frozenset()
+    assert call(config, "account", "remove", place, "dr").return_value == 0
+    assert call(config, "account", "remove", place, "dr").exception is not None
+    with AuditWriter(trail, place, clock=lambda: 1) as writer:
+        writer.write(who="Practitioner/7", action="read", patient=subject, purpose="TREAT", time=1, detail={"resource": "Observation/1"})
+    assert "Practitioner" not in call(show, trail).output
+    assert "Practitioner/7" in call(show, trail, "--db", place, "--patient", "ada").output
