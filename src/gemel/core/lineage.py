@@ -41,7 +41,14 @@ def _feed(sink: Any, item: Any) -> None:
     elif isinstance(item, BaseModel):
         later = getattr(type(item), "ADDED_LATER", ())
         told = {name: getattr(item, name) for name in type(item).model_fields}
-        _feed(sink, {name: value for name, value in told.items() if not (name in later and (value is None or value == ()))})
+        _feed(
+            sink,
+            {
+                name: value
+                for name, value in told.items()
+                if not (name in later and (value is None or (isinstance(value, tuple) and not value)))
+            },
+        )
     elif is_dataclass(item) and not isinstance(item, type):
         _feed(sink, {f.name: getattr(item, f.name) for f in fields(item)})
     elif isinstance(item, Mapping):
