@@ -84,6 +84,20 @@ def test_versions_follow_each_other_and_a_stale_change_is_refused(resources):
     assert resources.store.check().problems == ()
 
 
+def test_what_becomes_anothers_is_not_brought_back_when_that_one_is_erased(resources, tmp_path):
+    resources.write([observation("o1", "ada", 70)], recorded=NOW)
+    moved = resources.write([observation("o1", "bob", 71)], recorded=NOW + 10**9)[0]
+    assert (moved.stored.vid, moved.created) == (3, False)
+    assert refs(resources, "Observation", ("patient", "ada")) == []
+    assert refs(resources, "Observation", ("patient", "bob")) == ["Observation/o1"]
+    told, _, _ = history(resources, lambda _: ALL, kind="Observation", rid="o1")
+    assert [(stored.vid, stored.deleted) for stored, _ in told] == [(3, False), (2, True), (1, False)]
+    erase(resources.store, "bob", recorded=NOW, log=tmp_path / "log.erased")
+    assert resources.find("Observation", "o1").deleted
+    assert refs(resources, "Observation") == []
+    assert resources.store.check().problems == ()
+
+
 def plain_match(tree, code: str, test) -> bool:
     return any(test(value) for name, value in search_values(tree) if name == code)
 

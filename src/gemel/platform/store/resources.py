@@ -139,6 +139,7 @@ class _Work:
     """What one transaction gathers before it is written."""
 
     rows: Rows
+    num: int
     events: list[tuple[Any, ...]] = field(default_factory=list)
     resources: list[tuple[Any, ...]] = field(default_factory=list)
     bodies: list[tuple[Any, ...]] = field(default_factory=list)
@@ -173,8 +174,7 @@ class Resources:
         """
         recorded -= recorded % _MILLISECOND
         with self.store._transaction("write") as database:
-            work = _Work(Rows(self.blind))
-            num = database.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]
+            work = _Work(Rows(self.blind), database.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
             places, seen = [], set()
             for change in changes:
                 if not _ID.fullmatch(change.rid):
@@ -194,41 +194,50 @@ class Resources:
                     if before is not None:
                         places.append(Place(before, self.body(before), False))
                     continue
-                num += 1
-                places.append(self._one(work, change, before, num, recorded, allow))
+                places.append(self._one(work, change, before, recorded, allow))
             self._flush(database, work)
         return places
 
-    def _one(self, work: _Work, change: Change, before: Stored | None, num: int, recorded: int, allow: Allow | None) -> Place:
+    def _one(self, work: _Work, change: Change, before: Stored | None, recorded: int, allow: Allow | None) -> Place:
         vid = 1 if before is None else before.vid + 1
         created = before is None or before.deleted
         if before is not None and allow is not None and not before.deleted:
             allow("delete" if change.tree is None else "update", before.datum)
-        sealing = self.store._sealing
         if change.tree is None:
             assert before is not None  # for the type checker: what is not there was passed over
-            tree = None
-            stored = before._replace(num=num, vid=vid, recorded=recorded, deleted=True)
-            body = encode(stamped({"resourceType": change.kind}, change.rid, vid, recorded))
-        else:
-            tree = stamped(change.tree, change.rid, vid, recorded)
-            values = search_values(tree)
-            found = describe(change.kind, change.rid, tree, values)
-            pid = self._pid(work, found.owner, recorded)
-            stored = Stored(num, pid, self.blind.ref(change.ref), vid, change.kind, found, False, recorded, False)
-            if allow is not None:
-                allow("create" if created else "update", stored.datum)
-            body = encode(tree)
-            work.rows.add(change.kind, num, values)
-        work.bodies.append(
-            (num, stored.pid, content_of(sealing, stored.pid, body), sealing.seal("resource_body", stored.pid, num, 0, body))
-        )
-        work.events.append((num, "resource", stored.pid, change.kind, recorded))
-        told = stored.found
+            return Place(*self._deletion(work, change, before, vid, recorded), created, None, before)
+        values = search_values({**change.tree, "id": change.rid})
+        found = describe(change.kind, change.rid, change.tree, values)
+        pid = self._pid(work, found.owner, recorded)
+        if before is not None and not before.deleted and before.pid != pid:
+            # it becomes another's: deleted for the one, new for the other, so that erasing the other does not bring back what the one had
+            self._deletion(work, change, before, vid, recorded)
+            vid += 1
+        tree = stamped(change.tree, change.rid, vid, recorded)
+        work.num += 1
+        stored = Stored(work.num, pid, self.blind.ref(change.ref), vid, change.kind, found, False, recorded, False)
+        if allow is not None:
+            allow("create" if created else "update", stored.datum)
+        body = encode(tree)
+        work.rows.add(change.kind, work.num, values)
+        self._put(work, stored, body)
+        return Place(stored, body, created, tree, before)
+
+    def _deletion(self, work: _Work, change: Change, before: Stored, vid: int, recorded: int) -> tuple[Stored, bytes]:
+        work.num += 1
+        stored = before._replace(num=work.num, vid=vid, recorded=recorded, deleted=True)
+        body = encode(stamped({"resourceType": change.kind}, change.rid, vid, recorded))
+        self._put(work, stored, body)
+        return stored, body
+
+    def _put(self, work: _Work, stored: Stored, body: bytes) -> None:
+        sealing, told = self.store._sealing, stored.found
+        sealed = sealing.seal("resource_body", stored.pid, stored.num, 0, body)
+        work.bodies.append((stored.num, stored.pid, content_of(sealing, stored.pid, body), sealed))
+        work.events.append((stored.num, "resource", stored.pid, stored.kind, stored.recorded))
         work.resources.append(
-            (num, stored.pid, stored.ref, vid, change.kind, told.codes, told.labels, told.time, told.author, told.basis, 0, recorded, int(stored.deleted))
+            (stored.num, stored.pid, stored.ref, stored.vid, stored.kind, told.codes, told.labels, told.time, told.author, told.basis, 0, stored.recorded, int(stored.deleted))
         )  # fmt: skip
-        return Place(stored, body, created, None if change.tree is None else tree, before)
 
     def _pid(self, work: _Work, owner: str, recorded: int) -> str:
         found = work.pids.get(owner)
