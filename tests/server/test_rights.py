@@ -20,6 +20,7 @@ from gemel.interop.fhir.validate import validate
 from gemel.platform.access import ROLES, Subject
 from gemel.platform.rights import RIGHTS, corrected, may, require_right
 from gemel.platform.store.consents import epoch_of
+from gemel.platform.stream import twins as queue
 
 
 def ask(world, method, path, role="physician", patient=ADA, body=None, **rest):
@@ -58,6 +59,30 @@ def test_a_withdrawal_holds_with_the_next_question_ends_work_and_hides_what_was_
     given = ask(world, "PUT", f"/patients/{ids['patient']}/consents/c-patient-privacy", body=consent("metabolic@1"))
     assert given.status_code == 201
     assert ask(world, "GET", f"/twins/{ids['twin']}/forecast").status_code == 200
+
+
+def test_a_twin_that_is_followed_rests_while_nothing_permits_it(world):
+    ids = seeded(world, ADA)
+    other = seeded(world, BOB)
+
+    def states():
+        return {one.subject: one.state for one in world.look(queue.followed)}
+
+    def took(now):
+        return {one.subject for one in world.write(lambda store: queue.claim(store, "w", now=now))}
+
+    for patient in (ADA, BOB):
+        world.write(lambda store, patient=patient: queue.follow(store, patient, ROOM, upto=0))
+    assert took(NOW) == {ids["patient"], other["patient"]}
+    ask(world, "POST", f"/patients/{ids['patient']}/consents/c-patient-privacy/withdraw")
+    ask(world, "POST", f"/patients/{ids['patient']}/consents/c-research/withdraw")
+    assert states() == {ids["patient"]: "withheld", other["patient"]: "live"}
+    one = next(one for one in world.look(queue.followed) if one.subject == ids["patient"])
+    assert not world.write(lambda store: queue.settle(store, one, "w", done=1))  # who was at it may not write
+    assert took(NOW + HOUR) == {other["patient"]}
+    ask(world, "PUT", f"/patients/{ids['patient']}/consents/again", body=consent("metabolic@0"))
+    assert states()[ids["patient"]] == "live"
+    assert ids["patient"] in took(NOW + 2 * HOUR)
 
 
 def test_a_twin_that_has_evolved_asks_again(world):

@@ -27,6 +27,7 @@ from gemel.platform.store import Store, lookup
 from gemel.platform.store.consents import consents_of, put_consent, withdraw_consent
 from gemel.platform.store.jobs import JobStatus
 from gemel.platform.store.versions import KINDS
+from gemel.platform.stream import twins as queue
 
 __all__ = ["RIGHTS", "WORKER", "Withdrawal", "corrected", "may", "object_to", "require_right", "settle_consents", "withdraw"]
 
@@ -97,14 +98,21 @@ class Withdrawal:
 
 def _model_of_job(job: JobStatus) -> str:
     try:
-        found = manifest_of(orjson.loads(job.body)["twin"])
-    except (ValueError, KeyError, TypeError, GemelError):
+        return _model_of_room(orjson.loads(job.body)["twin"])
+    except (ValueError, KeyError, TypeError):
         return ""
+
+
+def _model_of_room(room: str) -> str:
+    try:
+        found = manifest_of(room)
+    except GemelError:
+        return f"{room}@0"
     return f"{found.id}@{found.version}"
 
 
 def settle_consents(store: Store, patient: str, *, now: int) -> Withdrawal:
-    """End the work that the consents of a patient do not permit any more: inside the transaction that changed them.
+    """End the work that the consents of a patient do not permit any more, and let twins that are followed rest, or go on: inside the transaction that changed them.
 
     Parameters
     ----------
@@ -122,6 +130,9 @@ def settle_consents(store: Store, patient: str, *, now: int) -> Withdrawal:
         for job in store.jobs(state=state, subject=subject, limit=100_000):
             if not permits("forecast", "Job", _model_of_job(job)) and store.cancel(job.id, now=now):
                 ended.append(job.id)
+    for followed in queue.followed(store):
+        if followed.subject == subject:
+            queue.withhold(store, subject, followed.room, permitted=permits("forecast", "Twin", _model_of_room(followed.room)))
     versions = [version for kind in KINDS for version in lookup.version_list(store, kind, subject)]
     hidden = sum(not permits("forecast", version.kind.title(), model_of(version)) for version in versions)
     return Withdrawal(epoch, tuple(ended), hidden)

@@ -15,7 +15,7 @@ from gemel.platform.store.jobs import MOST_ATTEMPTS
 
 __all__ = [
     "CONSUMER", "LEASE", "Followed", "claim", "due", "feed", "follow", "followed", "give_back", "hold", "keep", "mark_wanted", "pause_after", "redrive", "release", "settle",
-    "supersede", "superseded", "wanted_since",
+    "supersede", "superseded", "wanted_since", "withhold",
 ]  # fmt: skip
 
 CONSUMER = "live"
@@ -228,6 +228,20 @@ def redrive(store: Store, *, subject: str | None = None) -> int:
     where, values = ("", ()) if subject is None else (" AND pid = ?", (subject,))
     with store._transaction("work") as database:
         return database.execute(f"UPDATE live SET state = 'live', attempts = 0, ready_ns = 0 WHERE state = 'dead'{where}", values).rowcount
+
+
+def withhold(store: Store, subject: str, room: str, *, permitted: bool) -> bool:
+    """Let a twin rest while no consent permits to work on it, or go on: inside the transaction that changed the consents. Return whether that changed.
+
+    Who is at it just now loses the lease, and what they made is not written. What arrives meanwhile is wanted when it goes on.
+    """
+    with store._transaction("write") as database:
+        before, after = ("withheld", "live") if permitted else ("live", "withheld")
+        done = database.execute(
+            "UPDATE live SET state = ?, worker = '', lease_ns = 0 WHERE pid = ? AND token = ? AND state = ?",
+            (after, subject, _token(store, subject, room), before),
+        )
+        return done.rowcount == 1
 
 
 def followed(store: Store, *, state: str | None = None) -> list[Followed]:
