@@ -157,9 +157,21 @@ class Worker:
         from gemel.platform.live.verbs import KINDS
 
         self.live.feed()
+        self._forget_erased()
         done = sum(self._job(kind) for kind in KINDS)
         drained = self.live.drain()
         return done + drained.twins + drained.failed + drained.lost
+
+    def _forget_erased(self) -> None:
+        """Let go of twins and keys of who was erased since the last look, whichever process erased them."""
+        with self.store._transaction("read") as database:
+            rows = database.execute(
+                "SELECT seq, pid FROM event WHERE kind = 'erasure' AND seq > ? ORDER BY seq", (self._seen_erasures,)
+            ).fetchall()
+        for seq, subject in rows:
+            self.live.forget(subject)
+            self.store._sealing.forget(subject)
+            self._seen_erasures = seq
 
     def _job(self, kind: str) -> int:
         from gemel.platform.live.verbs import Asked, do

@@ -439,10 +439,13 @@ def test_who_is_erased_is_let_go(ward, worker):
     ward.send(worker.store, ward.clock.now - 5 * MINUTE, 20.0)
     worker.live.feed()
     subject = worker.store.subject("p1")
-    erase(worker.store, "p1", recorded=ward.clock.now)
+    assert (subject, ROOM) in worker.live._held
+    with ward.open() as other:
+        erase(other, "p1", recorded=ward.clock.now)
     assert worker.step() == 0
-    worker.live.forget(subject)
     assert queue.followed(worker.store) == []
+    assert not worker.live._held, "nothing of them is left in the memory of a worker"
+    assert subject not in worker.store._sealing._subjects
 
 
 def test_scores_arrive_with_the_outcomes_and_a_new_worker_still_waits_for_them(ward):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
@@ -151,19 +152,27 @@ def router(services: Services) -> APIRouter:
         response_class=Response,
     )  # fmt: skip
     async def read_state(twin: TwinId, version: Found, request: Request, who: Annotated[Caller, Depends(caller)]) -> Response:
-        """Return what is believed of a patient by one version, as it was stored: a file that ``gemel forecast`` reads."""
+        """Return what is believed of a patient by one version, as it was stored: a file that ``gemel forecast`` reads.
+
+        A version between two whole ones is a step from the one before: then that one is returned, and ``Gemel-Version`` names it.
+        """
         subject, room = twin_parts(twin)
 
-        def look(store: Store) -> bytes:
+        def look(store: Store) -> tuple[bytes, str]:
             guard.check(who, "posterior", KIND)
             found = lookup.version(store, "twin", version)
             if (found.patient, found.name) != (subject, room):
                 raise AccessDenied()
             guard.require(store, who, "posterior", derived_resource(store, guard, KIND, found))
-            return lookup.version_body(store, "twin", version)
+            body = lookup.version_body(store, "twin", version)
+            if not body.startswith(b'{"format": "gemel-step/'):
+                return body, version
+            base = orjson.loads(body)["base"]
+            return lookup.version_body(store, "twin", base), base
 
-        body, tag = await services.readers.run(look), etag(version)
-        return known(request, tag) or Response(body, 200, {"ETag": tag, "Cache-Control": "private, no-cache"}, "application/zip")
+        (body, whole), tag = await services.readers.run(look), etag(version)
+        headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Gemel-Version": whole}
+        return known(request, tag) or Response(body, 200, headers, "application/zip")
 
     @routes.post(
         "/twins/{twin}/assimilate",
