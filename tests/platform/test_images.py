@@ -10,7 +10,7 @@ from _canaries import find
 from _images import SERIES, STUDY, slice_of
 from gemel.interop.dicom.part10 import scan
 from gemel.platform.erase import erase
-from gemel.platform.images import MEDIA_TYPE, bytes_of, keep_image, keep_volumes
+from gemel.platform.images import MEDIA_TYPE, bytes_of, drive_image, keep_image, keep_volumes
 from gemel.platform.store import Store, images, merges
 from gemel.platform.store.backup import backup, restore
 
@@ -66,6 +66,19 @@ def test_what_cannot_be_read_waits_with_its_bytes(store, body):
     assert kept.state == "quarantined"
     assert store.message(store.messages()[0].seq)[1] == body
     assert store.patients() == ()
+
+
+def test_what_waits_is_read_again_and_a_contradiction_stays(store):
+    keep_image(store, "CT1", slice_of(0), received=NOW)
+    keep_image(store, "CT1", slice_of(0, value=1), received=NOW)
+    keep_image(store, "CT1", slice_of(1, PatientID=""), received=NOW)
+    first, second = (one.seq for one in store.messages("quarantined"))
+    assert drive_image(store, first).state == drive_image(store, first, patient="p1").state == "quarantined"
+    assert drive_image(store, second).state == "quarantined"
+    assert drive_image(store, second, patient="p1").state == "new"
+    assert [one.state for one in store.messages()] == ["quarantined", "done"]
+    assert len(images.of_patient(store, store.subject("p1"))) == 2
+    assert store.check().problems == ()
 
 
 def test_a_series_becomes_a_volume_when_it_is_whole(store):

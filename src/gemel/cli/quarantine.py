@@ -113,6 +113,12 @@ def redrive(
                 done = taken.state == "done"
                 told.append({"number": number, "placed": done, "new_facts": taken.facts, "reason": "" if done else taken.reason})
                 continue
+            if message.source.startswith("dicom/") and format_ is None:
+                from gemel.platform.images import drive_image
+
+                kept = drive_image(opened, number, tz=tz or "UTC", patient=person or "")
+                told.append({"number": number, "placed": not kept.reason, "new_facts": int(kept.state == "new"), "reason": kept.reason})
+                continue
             try:
                 with tempfile.TemporaryDirectory(prefix="gemel-") as folder:
                     path = Path(folder) / (Path(message.name).name or "message")

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gemel.core.errors import DataError, GemelError
+from gemel.core.errors import DataError
 from gemel.core.geometry import Volume
 from gemel.core.record import Document
 from gemel.interop.dicom.assemble import Slice, assemble
@@ -21,7 +21,7 @@ from gemel.interop.dicom.part10 import assemble_file, scan
 from gemel.platform.store import Store, images
 from gemel.platform.store.images import Image
 
-__all__ = ["MEDIA_TYPE", "Kept", "bytes_of", "canonical", "keep_image", "keep_volumes", "name_of", "read_volumes"]
+__all__ = ["MEDIA_TYPE", "Kept", "bytes_of", "canonical", "drive_image", "keep_image", "keep_volumes", "name_of", "read_volumes"]
 
 MEDIA_TYPE = "application/dicom"
 
@@ -45,9 +45,9 @@ class Kept:
     patient: str = field(default="", repr=False)
 
 
-def canonical(body: bytes) -> tuple[Instance, bytes]:
+def canonical(body: bytes, patient: str = "") -> tuple[Instance, bytes]:
     """Return what a file is, and the file with our own words before its data set, which is not touched: the same however it came."""
-    told = read_instance(body)
+    told = read_instance(body, patient=patient)
     return told, assemble_file(scan(body).dataset, sop_class=told.sop_class, instance=told.instance, syntax=told.syntax)
 
 
@@ -68,39 +68,54 @@ def keep_image(store: Store, source: str, body: bytes, *, received: int, tz: str
         When the store cannot keep it: then it must not be acknowledged.
     """
     with store.batch():
-        try:
-            told, file = canonical(body)
-        except DataError as error:
-            return _aside(store, source, body, received, error)
-        owner = patient or told.patient
-        old = images.known(store, told.instance)
-        names = {"study": told.study, "series": told.series, "instance": told.instance, "sop_class": told.sop_class}
-        if old is not None:
-            if old.digest == told.digest:
-                return Kept("known", **names, patient=owner)
-            return _aside(
-                store, source, body, received, DataError("an identifier of an object was used before with another content"), **names
-            )
-        sha = hashlib.sha256(file).hexdigest()
-        time = min(time_of(told.attributes, tz, received), received)
-        document = Document(
-            title=f"{told.modality} object", media_type=MEDIA_TYPE, sha256=sha, time=time, recorded=received, source=f"dicom:{source}"
-        )
-        store.append(owner, [document], recorded=received)
-        store.add_bytes(owner, file)
-        image = Image(
-            pid=store.subject(owner), **names, syntax=told.syntax, modality=told.modality, sha256=sha, digest=told.digest, time=time,
-            attributes=told.attributes,
-        )  # fmt: skip
-        images.insert(store, image, recorded=received)
-        return Kept("new", **names, patient=owner)
+        kept = _keep(store, source, body, received, tz, patient)
+        if kept.state == "quarantined":
+            message, _ = store.receive(f"dicom/{source}", body, received=received)
+            store.settle(message, "quarantined", reason=kept.reason)
+        return kept
 
 
-def _aside(store: Store, source: str, body: bytes, received: int, error: GemelError, **names: str) -> Kept:
-    reason = error.what + (f" ({error.fix})" if error.fix else "")
-    message, _ = store.receive(f"dicom/{source}", body, received=received)
-    store.settle(message, "quarantined", reason=reason)
-    return Kept("quarantined", reason=reason, **names)
+def drive_image(store: Store, message: int, *, tz: str = "UTC", patient: str = "") -> Kept:
+    """Read an object of the quarantine again; one that contradicts what is known stays there, whoever asks.
+
+    Parameters
+    ----------
+    message : its number in the inbox.
+    tz, patient : as for :func:`keep_image`; with ``patient`` an object without an identifier finds its place.
+    """
+    with store.batch():
+        told, raw = store.message(message)
+        kept = _keep(store, told.source.removeprefix("dicom/"), raw, told.received, tz, patient)
+        is_kept = kept.state != "quarantined"
+        store.settle(message, "done" if is_kept else "quarantined", reason=kept.reason, patients=[kept.patient] if is_kept else [])
+        return kept
+
+
+def _keep(store: Store, source: str, body: bytes, received: int, tz: str, patient: str) -> Kept:
+    try:
+        told, file = canonical(body, patient)
+    except DataError as error:
+        return Kept("quarantined", reason=error.what + (f" ({error.fix})" if error.fix else ""))
+    owner = patient or told.patient
+    old = images.known(store, told.instance)
+    names = {"study": told.study, "series": told.series, "instance": told.instance, "sop_class": told.sop_class}
+    if old is not None and old.digest == told.digest:
+        return Kept("known", **names, patient=owner)
+    if old is not None:
+        return Kept("quarantined", **names, reason="an identifier of an object was used before with another content")
+    sha = hashlib.sha256(file).hexdigest()
+    time = min(time_of(told.attributes, tz, received), received)
+    document = Document(
+        title=f"{told.modality} object", media_type=MEDIA_TYPE, sha256=sha, time=time, recorded=received, source=f"dicom:{source}"
+    )
+    store.append(owner, [document], recorded=received)
+    store.add_bytes(owner, file)
+    image = Image(
+        pid=store.subject(owner), **names, syntax=told.syntax, modality=told.modality, sha256=sha, digest=told.digest, time=time,
+        attributes=told.attributes,
+    )  # fmt: skip
+    images.insert(store, image, recorded=received)
+    return Kept("new", **names, patient=owner)
 
 
 def bytes_of(store: Store, image: Image) -> bytes:

@@ -108,11 +108,12 @@ def searchable(data: Any) -> dict[str, Any]:
     return found
 
 
-def read_instance(body: bytes, *, note: Callable[[str], None] | None = None) -> Instance:
+def read_instance(body: bytes, *, patient: str = "", note: Callable[[str], None] | None = None) -> Instance:
     """Say what a file is.
 
     Parameters
     ----------
+    patient : whose it is, where somebody knows better than the file.
     note : called with what was odd, in words.
 
     Raises
@@ -130,7 +131,7 @@ def read_instance(body: bytes, *, note: Callable[[str], None] | None = None) -> 
                 name: str(data.get(name, "") or "").strip()
                 for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
             }
-            patient = str(data.get("PatientID", "") or "").strip()
+            patient = patient or str(data.get("PatientID", "") or "").strip()
             modality = str(data.get("Modality", "") or "OT")[:16]
             attributes = searchable(data)
         except Exception as error:  # values are decoded when they are first asked for
