@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from gemel.core.errors import FormatError, LimitError
-from gemel.server.config import Limits, ServerConfig, is_loopback
+from gemel.server.config import Limits, ServerConfig
 from gemel.server.metrics import Metrics
 from gemel.server.problems import Problem, answer, told_of
 from gemel.server.rates import Buckets
@@ -100,7 +100,7 @@ def names_of(config: ServerConfig) -> frozenset[str]:
     """Return the names by which the server may be called."""
     host = public_url(config).partition("://")[2].rpartition("@")[2]
     own = host[: host.index("]") + 1] if host.startswith("[") else host.partition(":")[0]
-    local = {"127.0.0.1", "localhost", "[::1]"} if is_loopback(config.server.host) or not config.server.hosts else set()
+    local = {"127.0.0.1", "localhost", "[::1]"}  # a probe beside the server; what a page elsewhere calls by these names is stopped by CORS
     return frozenset(name.lower() for name in ({own} | local | set(config.server.hosts)))
 
 
@@ -193,9 +193,7 @@ class Gate:
             raise LimitError("the body is too large", seen=f"{int(length)} bytes", expected=f"<= {self._most} bytes")
         packed = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
         kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-        is_json = kind.endswith(("/json", "+json")) and not scope["path"].startswith(
-            "/fhir"
-        )  # FHIR has its own, stricter reader
+        is_json = kind.endswith(("/json", "+json")) and not scope["path"].startswith("/fhir")  # FHIR has its own, stricter reader
         if packed not in ("identity", "gzip", "deflate"):
             raise FormatError("the body is packed in a way that is not known here", expected="gzip, deflate or identity")
         if packed == "identity" and not is_json:
