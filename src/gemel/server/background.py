@@ -22,6 +22,7 @@ BACKGROUND: tuple[tuple[str, str], ...] = (
     ("poll", "listeners.poll:run"),
     ("mllp", "mllp:run"),
     ("live", "mllp:ring"),
+    ("upkeep", "upkeep:run"),
 )  # fmt: skip
 """(section of the configuration, ``module:function`` below ``gemel.server``): ``async def run(services, stop)``, started where the section is there."""
 

@@ -16,6 +16,7 @@ from gemel.server.sections.fhir import Fhir
 from gemel.server.sections.hl7v2 import Mllp
 from gemel.server.sections.hospital import Cds, Hospital, Notifications, Poll, ReturnPath
 from gemel.server.sections.rights import Consents, Evidence, Imports
+from gemel.server.sections.upkeep import Upkeep
 
 __all__ = [
     "AuditTrail", "Auth", "Client", "Http", "Issuer", "Limits", "Logging", "Section", "ServerConfig", "Worker", "is_loopback", "read_config",
@@ -180,6 +181,7 @@ class ServerConfig(Section):
     cds: Cds | None = None
     live: LiveSettings = LiveSettings.model_validate({})
     mllp: Mllp | None = None
+    upkeep: Upkeep = Upkeep()
 
 
 def is_loopback(host: str) -> bool:
