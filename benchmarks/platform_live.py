@@ -227,7 +227,7 @@ def report(results: Results, rooms: list[str]) -> None:
     if "cohort" in found:
         c = found["cohort"]
         print(f"\ncohort: {c['people']} calibrations on {c['workers']} Dask workers, {c['deaths']} killed in the middle of one (SIGKILL): {c['equal']} bit for bit as serially, lists lost or doubled {c['lost or doubled']}; "
-              f"speed-up {c['speed_up']:.2f} on {os.cpu_count()} cores (goal 0.8 x cores)")  # fmt: skip
+              f"speed-up {c['speed_up']:.2f} on {os.cpu_count()} cores, the start of the workers included (goal 0.8 x cores)")  # fmt: skip
     k = found["kills"]
     print(
         f"kills: {k['kills']} ({k['caught']} while at work), {k['sent']} readings acknowledged, {k['versions']} versions; lost {k['lost']}, doubled {k['doubled']}, wrong {len(k['wrong'])}"

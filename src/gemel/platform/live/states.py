@@ -102,7 +102,9 @@ def meta_of(lineage: Lineage, status: Status, *, now: int, **more: Any) -> dict[
 def forecast_key(twin: Twin, seed: int) -> PRNGKeyArray:
     """Return the key of a twin's forecasts: the same twin at the same moment and the same seed, the same draws."""
     data = np.asarray(jax.random.key_data(twin.key))
-    named = hashlib.sha256(data.tobytes() + f"forecast {seed} {twin.now}".encode()).digest()  # on the host: a thousand folds are a thousand dispatches
+    named = hashlib.sha256(
+        data.tobytes() + f"forecast {seed} {twin.now}".encode()
+    ).digest()  # on the host: a thousand folds are a thousand dispatches
     return jax.random.wrap_key_data(np.frombuffer(named[: data.nbytes], data.dtype).reshape(data.shape), impl=jax.random.key_impl(twin.key))
 
 
