@@ -58,7 +58,7 @@ class FusedServices:
 
 def _fused(loop: Loop, fuse: Fuse) -> ReturnPath:
     plain = loop.path._client
-    client = FhirClient(plain.base, FusedTransport(plain._transport, fuse), paging="offset", sleep=lambda _: None)
+    client = FhirClient(plain.base, FusedTransport(plain.transport, fuse), paging="offset", sleep=lambda _: None)
     return ReturnPath(FusedServices(loop.services, fuse), loop.services.config.return_path, client, server="hospital")  # type: ignore[arg-type]
 
 

@@ -202,7 +202,7 @@ def test_one_that_the_server_cannot_take_now_does_not_hold_up_the_next(loop, med
             return self.inner.request(method, url, headers=headers, content=content)
 
     client = loop.path._client
-    client._transport, client._sleep = Choking(client._transport), lambda _: None
+    client.transport, client._sleep = Choking(client.transport), lambda _: None
     other = f"{patient}-b"
     medplum.put({"resourceType": "Patient", "id": other})
     loop.write(lambda store: enrol(store, other))
@@ -337,7 +337,7 @@ def test_a_server_that_writes_over_other_versions_is_not_written_to(loop, medplu
             return self.inner.request(method, url, headers={k: v for k, v in headers.items() if k != "If-Match"}, content=content)
 
     client = loop.path._client
-    client._transport = Careless(client._transport)
+    client.transport = Careless(client.transport)
     loop.write(lambda store: advise(store, patient))
     step(loop)
     loop.clock.now = NOW + HOUR + MINUTE
@@ -373,7 +373,7 @@ def test_what_the_server_refuses_for_good_is_set_aside_and_the_rest_goes_on(loop
             return self.inner.request(method, url, headers=headers, content=content)
 
     client = loop.path._client
-    client._transport = Picky(client._transport)
+    client.transport = Picky(client.transport)
     bad = loop.write(lambda store: advise(store, patient, "3 mg"))
     step(loop)
     assert loop.look(lambda store: find(store, bad, "hospital")).told["why"] == "refused by the server: 422"
@@ -389,12 +389,12 @@ def test_a_server_that_is_away_is_waited_for(loop, medplum, patient):
 
     client = loop.path._client
     client._sleep = lambda _: None
-    inner, client._transport = client._transport, Away()
+    inner, client.transport = client.transport, Away()
     key = loop.write(lambda store: advise(store, patient))
     with pytest.raises(RemoteError):
         step(loop)
     assert loop.look(lambda store: find(store, key, "hospital")).state == "sending"
-    client._transport = inner
+    client.transport = inner
     step(loop)
     assert len(there(medplum, "Task", patient)) == 1
 

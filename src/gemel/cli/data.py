@@ -48,6 +48,16 @@ __all__ = ["data", "import_"]
     is_flag=True,
     help="For fhir with --db: also keep each resource as a version of its own, so that the FHIR server serves it.",
 )
+@click.option(
+    "--hospital",
+    "hospital_file",
+    type=FilePath,
+    help="A server's settings: the bulk export of the FHIR server under [hospital] is fetched into the folder SOURCE first, going on where it broke off.",
+)
+@click.option("--level", default="", metavar="LEVEL", help="With --hospital: Patient, or Group/ID; left out, everything.")
+@click.option(
+    "--since", default="", metavar="TIME", help="With --hospital: only what changed after this instant, as the export before said."
+)
 @as_json
 @common
 def import_(
@@ -62,9 +72,18 @@ def import_(
     site_file: Path | None,
     verbose: bool,
     resources: bool,
+    hospital_file: Path | None,
+    level: str,
+    since: str,
     json_: bool,
 ) -> int:
     """Read SOURCE and print, for every person, everything that was read, put right, left out or not understood."""
+    if hospital_file is not None:
+        from gemel.cli.import_fhir import fetch
+
+        fetch(existing(hospital_file), source, level=level, since=since)
+    elif level or since:
+        raise click.UsageError("--level and --since say what a hospital's server exports: name it with --hospital")
     if db is not None and not is_store(existing(source)) and is_fhir(source, format_):
         from gemel.cli.import_fhir import read_site, store_export
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemel.cli.options import existing
-from gemel.cli.output import echo, print_json
+from gemel.cli.output import echo, note, print_json
 from gemel.cli.progress import Bar
 from gemel.cli.stores import now, open_store
 
@@ -103,3 +104,23 @@ def store_export(source: Path, db: str | Path, *, site: Site, verbose: bool, kee
 def _say(found: Outcome) -> None:
     for line in found.lines:
         echo(f"{line.place}: {line.type or 'not read'}: {line.fate}{f': {line.why}' if line.why else ''}")
+
+
+def fetch(settings: Path, folder: Path, *, level: str, since: str) -> None:
+    """Fetch the bulk export of the hospital's server into a folder, and say from when the next one goes on."""
+    import time
+
+    from gemel.core.errors import ConfigurationError
+    from gemel.server.config import read_config
+    from gemel.server.hospital import fetch_export
+
+    hospital = read_config(settings, os.environ).hospital
+    if hospital is None:
+        raise ConfigurationError("no server to ask", seen=settings.name, expected="a section [hospital] with its base address")
+    note(f"asking {hospital.name} for an export")
+    found = fetch_export(hospital, folder, clock=time.time_ns, level=level, since=since)
+    note(f"{len(found.files)} files in {folder}; next time --since {found.since}")
+    if found.deleted:
+        note(f"{len(found.deleted)} files name what is not there any more: it is not taken out of the store")
+    if found.errors:
+        note(f"the server told of errors in {len(found.errors)} files")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 from gemel.core.errors import ConfigurationError
+from gemel.interop.fhir.bulk_client import BulkExport, Fetched
 from gemel.interop.fhir.client import FhirClient
 from gemel.interop.fhir.smart import BackendAuthorisation, discover, signer
 from gemel.platform.access import Subject
@@ -17,7 +21,7 @@ from gemel.server.config import is_loopback
 from gemel.server.outgoing import HttpTransport, origin
 from gemel.server.sections.hospital import Hospital
 
-__all__ = ["Patients", "connect", "service_caller"]
+__all__ = ["Patients", "connect", "fetch_export", "service_caller"]
 
 _ID = re.compile(r"[A-Za-z0-9.\-]{1,64}\Z")
 _ESCAPED = re.compile(r"[\\|,$]")
@@ -52,6 +56,32 @@ def connect(hospital: Hospital, *, clock: Callable[[], int]) -> Iterator[FhirCli
             sign = signer(key.strip(), kid=hospital.key_id, algorithm=hospital.algorithm)
             authorisation = BackendAuthorisation(token_url, hospital.client_id, sign, hospital.scope, logging_in, clock)
         yield FhirClient(hospital.base, transport, authorisation=authorisation, paging=hospital.paging)
+
+
+def fetch_export(
+    hospital: Hospital,
+    folder: Path,
+    *,
+    clock: Callable[[], int],
+    level: str = "",
+    since: str = "",
+    sleep: Callable[[float], None] = time.sleep,
+) -> Fetched:
+    """Fetch a bulk export of the hospital's server into a folder; begun again, it goes on where it was.
+
+    Parameters
+    ----------
+    level : empty for the whole system, ``Patient``, or ``Group/ID``.
+    since : only what changed after this instant (ISO 8601).
+
+    Raises
+    ------
+    RemoteError, FormatError, ConfigurationError
+        As :class:`gemel.interop.fhir.bulk_client.BulkExport` and :func:`connect` say.
+    """
+    with connect(hospital, clock=clock) as client:
+        transport = cast(HttpTransport, client.transport)
+        return BulkExport(client, transport, folder, authorisation=client.authorisation, sleep=sleep).fetch(level=level, since=since)
 
 
 def service_caller(what: str, purpose: str, request: str) -> Caller:

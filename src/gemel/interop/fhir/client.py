@@ -133,7 +133,7 @@ class FhirClient:
             raise FormatError("not the address of a FHIR server", seen=f"{parts.scheme}://{parts.hostname}", expected="https://HOST/PATH")
         self.base = base.rstrip("/")
         self._origin = (parts.scheme, parts.hostname, parts.port)
-        self._transport, self._authorisation, self._paging, self._count = transport, authorisation, paging, count
+        self.transport, self.authorisation, self._paging, self._count = transport, authorisation, paging, count
         self._tries, self._sleep, self._jitter, self._limit = tries, sleep, jitter, limit
 
     def request(
@@ -168,10 +168,10 @@ class FhirClient:
         told = {"Accept": JSON, **({"Content-Type": JSON} if content is not None else {}), **(headers or {})}
         renewed = False
         for attempt in range(1, self._tries + 1):
-            who = dict(self._authorisation.headers()) if self._authorisation is not None else {}
+            who = dict(self.authorisation.headers()) if self.authorisation is not None else {}
             last = attempt == self._tries
             try:
-                answer = self._transport.request(method, url, headers=who | told, content=content)
+                answer = self.transport.request(method, url, headers=who | told, content=content)
             except RemoteError:
                 if last or not repeatable:
                     raise
@@ -182,8 +182,8 @@ class FhirClient:
                 if len(answer.content) > self._limit:
                     raise RemoteError("an answer that is too large", seen=f"{len(answer.content)} bytes", expected=f"at most {self._limit}")
                 return answer
-            if status == 401 and self._authorisation is not None and not renewed:
-                self._authorisation.forget()
+            if status == 401 and self.authorisation is not None and not renewed:
+                self.authorisation.forget()
                 renewed = True
                 continue
             if status in (409, 412):
