@@ -204,7 +204,9 @@ class RemoteError(GemelError, RuntimeError):
     status : of its answer, where there was one.
     """
 
-    def __init__(self, what: str, *, seen: object = None, expected: object = None, fix: str | None = None, status: int | None = None) -> None:
+    def __init__(
+        self, what: str, *, seen: object = None, expected: object = None, fix: str | None = None, status: int | None = None
+    ) -> None:
         self.status = status
         super().__init__(what, seen=seen, expected=expected, fix=fix)
 
