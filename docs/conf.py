@@ -57,4 +57,5 @@ numpydoc_xref_param_type = False
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!gemel\.).*"),
     (r"py:class", r"gemel\.(.*\.)?_\w+"),  # private bases
+    (r"py:obj", r"gemel\.(.*\.)?[A-Z]"),  # parameters of a type
 ]
