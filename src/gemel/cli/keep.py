@@ -14,6 +14,7 @@ import click
 from gemel.cli import client
 from gemel.cli.options import FilePath, as_json, common
 from gemel.cli.output import echo, note, print_json
+from gemel.cli.queue import queue
 
 __all__ = ["worker"]
 
@@ -158,3 +159,6 @@ def _compute(db: str, config_file: Path | None, workers: int) -> int:
         note(f"{workers} workers")
         stop.wait()
     return 0
+
+
+worker.add_command(queue)

@@ -31,6 +31,8 @@ class Metrics:
         self.notifications_lost = Counter(
             "gemel_notifications_lost", "Notifications of the hospital's server that did not arrive", registry=self.registry
         )
+        self.twins_due = Gauge("gemel_twins_due", "Twins that have not read what arrived for them", registry=self.registry)
+        self.twins_dead = Gauge("gemel_twins_dead", "Twins that were given up after too many tries", registry=self.registry)
         self.return_path = Counter("gemel_return_path", "What became of advice", ("event",), registry=self.registry)
 
     def text(self) -> bytes:

@@ -14,7 +14,7 @@ from gemel.platform.store import Store, merges
 from gemel.platform.store.jobs import MOST_ATTEMPTS
 
 __all__ = [
-    "CONSUMER", "LEASE", "Followed", "claim", "due", "feed", "follow", "followed", "give_back", "hold", "keep", "mark_wanted", "pause_after", "redrive", "release", "settle",
+    "CONSUMER", "LEASE", "Followed", "claim", "dead", "due", "feed", "follow", "followed", "give_back", "hold", "keep", "mark_wanted", "pause_after", "redrive", "release", "settle",
     "supersede", "superseded", "wanted_since", "withhold",
 ]  # fmt: skip
 
@@ -258,6 +258,12 @@ def due(store: Store) -> int:
     """Return how many twins have not read what arrived for them: the length of the queue."""
     with store._transaction("read") as database:
         return database.execute("SELECT count(*) FROM live WHERE state = 'live' AND wanted > done").fetchone()[0]
+
+
+def dead(store: Store) -> int:
+    """Return how many twins were given up after too many tries."""
+    with store._transaction("read") as database:
+        return database.execute("SELECT count(*) FROM live WHERE state = 'dead'").fetchone()[0]
 
 
 def supersede(store: Store, patient: str, model: str, *, since: int, recorded: int) -> int:

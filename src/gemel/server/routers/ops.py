@@ -9,6 +9,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from gemel import __version__
 from gemel.platform.guard import Caller
+from gemel.platform.store import Store
+from gemel.platform.stream.twins import dead, due
 from gemel.server.auth import caller
 from gemel.server.ops import readiness
 from gemel.server.services import Services
@@ -45,7 +47,13 @@ def router(services: Services) -> APIRouter:
 
     @made.get("/metrics", summary="Counters for Prometheus")
     async def metrics(who: Annotated[Caller, Depends(caller)]) -> Response:
-        await services.readers.run(lambda _: services.guard.check(who, "metrics"))
+        def look(store: Store) -> tuple[int, int]:
+            services.guard.check(who, "metrics")
+            return due(store), dead(store)
+
+        waiting, given_up = await services.readers.run(look)
+        services.metrics.twins_due.set(waiting)
+        services.metrics.twins_dead.set(given_up)
         return Response(services.metrics.text(), media_type="text/plain; version=0.0.4")
 
     return made
