@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 
 from gemel.platform.images import Kept, keep_image, read_volumes
 from gemel.platform.store import Store
 from gemel.server.listeners.dicom_scp import DicomListener, ImageArrival
 from gemel.server.sections.devices import Dicom
 from gemel.server.services import Services
+from gemel.server.tls import listening
 
 __all__ = ["run"]
 
 _LOG = logging.getLogger(__name__)
 _QUIET_S = 2.0
-
-
-def _tls(config: Dicom) -> ssl.SSLContext | None:
-    if config.certificate is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(config.certificate, config.certificate_key)
-    if config.client_authority is not None:
-        context.load_verify_locations(config.client_authority)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 async def _volumes(services: Services, config: Dicom, patient: str, study: str, series: str) -> None:
@@ -71,7 +60,7 @@ async def run(services: Services, stop: asyncio.Event) -> None:
 
     listener = DicomListener(
         commit, clock=services.clock, done=done, title=config.title, senders=config.senders, host=config.host, port=config.port,
-        limit=int(config.object_mib * (1 << 20)), associations=config.associations, patience=config.patience_s, idle=config.idle_s, tls=_tls(config),
+        limit=int(config.object_mib * (1 << 20)), associations=config.associations, patience=config.patience_s, idle=config.idle_s, tls=listening(config.certificate, config.certificate_key, config.client_authority),
     )  # fmt: skip
     services.state["dicom.port"] = await asyncio.to_thread(listener.start)
     assembling = asyncio.create_task(_assemble(services, config, changed))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 
 from gemel.interop.hl7v2 import Site
 from gemel.platform.adapters import hl7v2
@@ -13,21 +12,11 @@ from gemel.server.listeners.hl7v2 import committer
 from gemel.server.listeners.mllp import MllpListener
 from gemel.server.sections.hl7v2 import Mllp
 from gemel.server.services import Services
+from gemel.server.tls import listening
 
 __all__ = ["ring", "run", "site_of"]
 
 _LOG = logging.getLogger(__name__)
-
-
-def _tls(config: Mllp) -> ssl.SSLContext | None:
-    if config.certificate is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(config.certificate, config.certificate_key)
-    if config.client_authority is not None:
-        context.load_verify_locations(config.client_authority)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 def site_of(config: Mllp) -> Site:
@@ -46,7 +35,7 @@ async def run(services: Services, stop: asyncio.Event) -> None:
     )
     listener = MllpListener(
         commit, clock=services.clock, host=config.host, port=config.port, limit=int(config.message_mib * (1 << 20)), connections=config.connections,
-        idle=config.idle_s, patience=config.patience_s, tls=_tls(config),
+        idle=config.idle_s, patience=config.patience_s, tls=listening(config.certificate, config.certificate_key, config.client_authority),
     )  # fmt: skip
     services.state["mllp.port"] = await listener.start()
     try:

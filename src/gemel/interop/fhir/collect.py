@@ -17,6 +17,7 @@ from gemel.interop.fhir.mapping import Mapped, Merge, Point, Site, map_resource,
 from gemel.interop.fhir.mapping.base import Resolve, series_of
 from gemel.interop.fhir.mapping.values import items, text_of
 from gemel.interop.fhir.r5 import to_r4, version_of_all
+from gemel.interop.people import records_of
 from gemel.interop.report import MessageReport, Refusal, Tally
 
 __all__ = ["Collected", "Collector", "Entry", "collect", "entries"]
@@ -51,21 +52,7 @@ class Collected:
 
     def records(self) -> list[PatientRecord]:
         """Return a record for each person, those that are one as one."""
-        into = {merge.prior: merge.survivor for merge in self.merges}
-
-        def survivor(name: str) -> str:
-            passed = {name}
-            while name in into and into[name] not in passed:
-                name = into[name]
-                passed.add(name)
-            return name
-
-        found: dict[str, PatientRecord] = {}
-        for name, facts in self.facts.items():
-            kept = survivor(name)
-            record = found.get(kept) or PatientRecord(id=kept, demographics=self.demographics.get(kept, Demographics()))
-            found[kept] = record.with_facts(*facts)
-        return list(found.values())
+        return list(records_of(self.facts, self.demographics, self.merges).values())
 
 
 class Entry(NamedTuple):

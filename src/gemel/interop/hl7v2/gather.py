@@ -11,6 +11,7 @@ import numpy as np
 from gemel.core.code import Code
 from gemel.core.record import Demographics, Document, Exposure, Fact, Finding
 from gemel.core.series import Series
+from gemel.interop.people import Merge
 from gemel.interop.report import MessageReport
 
 __all__ = ["Gathered", "Merge", "Point", "gather"]
@@ -29,15 +30,6 @@ class Point(NamedTuple):
     recorded: int
     status: int
     censored: int
-
-
-@dataclass(frozen=True)
-class Merge:
-    """Two identifiers are one person: facts of ``prior`` belong to ``survivor`` from ``recorded`` on. The store keeps it so that it can be undone."""
-
-    survivor: str
-    prior: str
-    recorded: int
 
 
 _EMPTY = MessageReport(source="", format="hl7v2")

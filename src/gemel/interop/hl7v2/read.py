@@ -15,6 +15,7 @@ from gemel.interop.hl7v2.oru import map_oru
 from gemel.interop.hl7v2.parse import Message, parse
 from gemel.interop.hl7v2.site import Site
 from gemel.interop.hl7v2.times import read_time
+from gemel.interop.people import records_of
 from gemel.interop.report import MessageReport, Tally
 
 __all__ = ["is_hl7", "read_file", "read_message", "read_messages"]
@@ -188,23 +189,9 @@ def read_file(path: Path, *, site: Site = _USUAL) -> list[tuple[PatientRecord, M
         tally.refuse("frame-open", "a frame", "a frame that was never closed: its message may be cut off", "send it again", cut)
         report = tally.report()
     people: dict[str, Demographics] = {}
-    into: dict[str, str] = {}
     for part in found:
         people.update(part.people)
-        into.update({merge.prior: merge.survivor for merge in part.merges})
-
-    def survivor(name: str) -> str:
-        passed = {name}
-        while name in into and into[name] not in passed:
-            name = into[name]
-            passed.add(name)
-        return name
-
-    records: dict[str, PatientRecord] = {}
-    for patient, facts in gather(found).items():
-        kept = survivor(patient)
-        record = records.get(kept) or PatientRecord(id=kept, demographics=people.get(kept, Demographics()))
-        records[kept] = record.with_facts(*facts)
+    records = records_of(gather(found), people, [merge for part in found for merge in part.merges])
     held = [record for record in records.values() if any(True for _ in record.facts())]
     if not held:
         first = report.refused[0] if report.refused else None

@@ -15,6 +15,7 @@ from gemel.core.record import Demographics, Document, Exposure, Fact, Finding
 from gemel.core.series import ENTERED_IN_ERROR, Series
 from gemel.core.time import zone
 from gemel.core.units import parse_unit
+from gemel.interop.people import Merge
 from gemel.interop.report import Refusal
 
 __all__ = ["Mapped", "Merge", "Point", "Refused", "Resolve", "Site"]
@@ -81,14 +82,6 @@ class Point(NamedTuple):
     def key(self) -> tuple[str, str, int]:
         """What identifies a reading in a record: of two versions of it the later recorded one supersedes."""
         return self.code, self.source, self.time
-
-
-class Merge(NamedTuple):
-    """Two patients are one person: facts of ``prior`` belong to ``survivor`` from ``recorded`` (ns UTC) on. The store keeps it so that it can be undone."""
-
-    survivor: str
-    prior: str
-    recorded: int
 
 
 class Refused(Exception):  # never leaves this package: an item that cannot be placed
