@@ -14,7 +14,6 @@ from gemel.core.errors import DataError
 from gemel.interop.dicom.network import Peer, echo
 from gemel.platform.images import Kept
 from gemel.server.listeners.dicom_scp import DicomListener
-from gemel.server.sections.devices import Dicom
 
 
 def certificate(folder, name):
@@ -40,8 +39,8 @@ def test_who_has_no_certificate_is_not_heard(tmp_path):
         lambda arrival: Kept("new"),
         clock=lambda: 0,
         idle=5,
-        tls=_tls(Dicom(certificate=server[0], certificate_key=server[1], client_authority=client[0])),
         tls=listening(server[0], server[1], client[0]),
+    )
     port = listener.start()
 
     def talk(who):
