@@ -14,6 +14,7 @@ from gemel.core.errors import DataError
 from gemel.interop.dicom.network import Peer, echo
 from gemel.platform.images import Kept
 from gemel.server.listeners.dicom_scp import DicomListener
+from gemel.server.tls import listening
 
 
 def certificate(folder, name):
