@@ -173,7 +173,6 @@ def test_the_pulsatile_left_tree_agrees_with_the_steady_one():
 
 
 @pytest.mark.peer
-@pytest.mark.data
 def test_the_peer_agrees_on_the_pulsatile_left_tree(tmp_path):
     python = peer_python()
     model = read_svzerod(require_dataset("coronary-networks") / "lca_pulsatile.json")

@@ -225,7 +225,6 @@ def test_the_real_left_tree_has_the_values_measured_once():
 
 
 @pytest.mark.peer
-@pytest.mark.data
 def test_the_peer_agrees_on_the_real_tree_and_on_random_ones(tmp_path):
     """G1, small: the left tree at six degrees of stenosis and 20 random trees, some occluded; 200 in benchmarks/coronary_flow.py."""
     python = peer_python()
