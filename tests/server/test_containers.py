@@ -38,7 +38,7 @@ def test_the_settings_are_taken_and_nothing_keeps_the_server_from_starting(envir
     ports = {p.split(":")[-1] for p in services["gemel"]["ports"]}
     assert {str(config.mllp.port), str(config.dicom.port)} == ports
     assert str(config.server.port) in (ROOT / "deploy" / "Caddyfile").read_text()
-    for name, address in (("redis", config.live.redis), ("fhir", config.hospital.base), ("postgres", config.store.place)):
+    for name, address in (("redis", config.live.redis), ("postgres", config.store.place)):
         assert name in services
         assert re.search(rf"[/@]{name}[:/]", address)
 
