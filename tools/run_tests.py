@@ -1,6 +1,6 @@
 """Run the whole suite: in two processes side by side where the machine has two cores, for compiling is most of it and one process leaves a core idle.
 
-The contract of every twin with its pinned forecasts takes nearly as long as all else: with evidence and documentation beside it, these are the two halves. Each half prints what pytest prints, the first that ends first;
+The contract of every twin with its pinned forecasts takes nearly as long as all else: with evidence, documentation, solvers and trials beside it, these are the two halves. Each half prints what pytest prints, the first that ends first;
 the last lines are the two summaries. Arguments are handed to pytest. The exit status is the worse of the two.
 
 Usage: ``python tools/run_tests.py [PYTEST ARGUMENTS]``.
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CONTRACT = ("tests/docs", "tests/evidence", "tests/golden", "tests/testing")
+CONTRACT = ("tests/docs", "tests/evidence", "tests/golden", "tests/physics", "tests/testing", "tests/trials")
 SUMMARY = re.compile(r"^=+ (?=.*\b(?:passed|failed|error|errors|no tests ran)\b).* in [0-9.]+s.*=+$")
 
 

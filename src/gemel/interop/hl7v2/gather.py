@@ -14,7 +14,7 @@ from gemel.core.series import Series
 from gemel.interop.people import Merge
 from gemel.interop.report import MessageReport
 
-__all__ = ["Gathered", "Merge", "Point", "gather"]
+__all__ = ["Gathered", "Point", "gather"]
 
 
 class Point(NamedTuple):

@@ -18,7 +18,7 @@ from gemel.core.units import parse_unit
 from gemel.interop.people import Merge
 from gemel.interop.report import Refusal
 
-__all__ = ["Mapped", "Merge", "Point", "Refused", "Resolve", "Site"]
+__all__ = ["Mapped", "Point", "Refused", "Resolve", "Site"]
 
 Resolve = Callable[[str], Mapping[str, Any] | None]
 """Finds the resource that a reference leads to; None when it is not there."""
