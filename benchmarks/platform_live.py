@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,12 +56,16 @@ def burst(world: World, writer: GroupWriter, store: Store, step: int, *, seconds
     def told(k: int) -> Callable[[Any], None]:
         return lambda _: acknowledged.__setitem__(k, time.monotonic())
 
-    for k in range(world.count):
-        pause = begun + seconds * k / world.count - time.monotonic()
-        if pause > 0:
-            time.sleep(pause)
-        writer.submit(change(k)).add_done_callback(told(k))
-    end = time.monotonic() + limit_s
+    def arrive() -> None:
+        for k in range(world.count):
+            pause = begun + seconds * k / world.count - time.monotonic()
+            if pause > 0:
+                time.sleep(pause)
+            writer.submit(change(k)).add_done_callback(told(k))
+
+    sender = threading.Thread(target=arrive)  # forecasts are looked for while readings still arrive
+    sender.start()
+    end = begun + seconds + limit_s
     while np.isnan(there).any() and time.monotonic() < end:
         rows = lookup.changes(store, after=after, limit=5000)
         now = time.monotonic()
@@ -71,6 +76,7 @@ def burst(world: World, writer: GroupWriter, store: Store, step: int, *, seconds
         after = rows[-1].seq if rows else after
         if len(rows) < 5000:
             time.sleep(0.01)
+    sender.join()
     return there - acknowledged
 
 
