@@ -21,7 +21,7 @@ from gemel.core.errors import DataError, FormatError
 from gemel.interop.dicom.instance import parse, silence
 from gemel.interop.dicom.part10 import Part10, is_uid
 
-__all__ = ["STUDY_ROOT_FIND", "Peer", "SendReport", "echo", "find", "send"]
+__all__ = ["STUDY_ROOT_FIND", "Peer", "SendReport", "echo", "find", "pynetdicom_library", "send"]
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 _MOST_CONTEXTS = 128  # of one association, PS3.8, 9.3.2.2
@@ -57,7 +57,14 @@ class SendReport:
     refused: tuple[tuple[str, str], ...]
 
 
-def _library() -> Any:
+def pynetdicom_library() -> Any:
+    """Return pynetdicom, silenced.
+
+    Raises
+    ------
+    DataError
+        When the extra is not installed.
+    """
     try:
         import pynetdicom
     except ImportError as error:
@@ -71,7 +78,7 @@ def _library() -> Any:
 @contextmanager
 def _associate(peer: Peer, contexts: Iterable[tuple[str, str]]) -> Iterator[Any]:
     """Hold an association with one context for each pair of class and transfer syntax."""
-    library = _library()
+    library = pynetdicom_library()
     entity = library.AE(ae_title=peer.calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = peer.patience
     for abstract, syntax in contexts:
@@ -145,7 +152,7 @@ def send(peer: Peer, files: Iterable[bytes]) -> SendReport:
     FormatError
         When a file is none: nothing is sent then.
     """
-    _library()
+    pynetdicom_library()
     parts: list[tuple[Part10, str, str]] = []
     for body in files:
         data, part = parse(body)
@@ -203,7 +210,7 @@ def find(peer: Peer, level: str, keys: Mapping[str, str], *, most: int = 1000) -
     FormatError
         When an answer cannot be read.
     """
-    _library()
+    pynetdicom_library()
     from pydicom.dataset import Dataset
 
     names = {"study": "STUDY", "series": "SERIES", "instance": "IMAGE"}

@@ -56,6 +56,19 @@ def _readings(series: Series, subject: Resource, patient: str) -> Iterator[Resou
         }  # fmt: skip
 
 
+def _observation(fact: Exposure | Finding, key: str, subject: Resource, effective: Resource) -> Resource:
+    return {
+        "resourceType": "Observation",
+        "id": key,
+        "status": _STATUS.get(fact.status, "final"),
+        "code": _concept(fact.code),
+        "subject": subject,
+        **effective,
+        "issued": _when(fact.recorded),
+        "device": {"display": fact.source},
+    }
+
+
 def _exposure(fact: Exposure, subject: Resource, patient: str) -> Resource:
     key = _id(patient, *fact.key, fact.recorded)
     when = {"start": _when(fact.start), "end": _when(fact.end)}
@@ -73,14 +86,7 @@ def _exposure(fact: Exposure, subject: Resource, patient: str) -> Resource:
             told = _quantity(fact.quantity.value, fact.quantity.unit)
             made["dosage"] = {"rateQuantity" if rate else "dose": told}
         return made
-    made = {
-        "resourceType": "Observation",
-        "id": key,
-        "status": _STATUS.get(fact.status, "final"),
-        "code": _concept(fact.code),
-        "subject": subject,
-    }
-    made |= {"effectivePeriod": when, "issued": _when(fact.recorded), "device": {"display": fact.source}}
+    made = _observation(fact, key, subject, {"effectivePeriod": when})
     return made | ({} if fact.quantity is None else {"valueQuantity": _quantity(fact.quantity.value, fact.quantity.unit)})
 
 
@@ -95,14 +101,7 @@ def _finding(fact: Finding, subject: Resource, patient: str) -> Resource:
             "onsetDateTime": _when(fact.time),
             "recordedDate": _when(fact.recorded),
         }
-    made = {
-        "resourceType": "Observation",
-        "id": key,
-        "status": _STATUS.get(fact.status, "final"),
-        "code": _concept(fact.code),
-        "subject": subject,
-    }
-    made |= {"effectiveDateTime": _when(fact.time), "issued": _when(fact.recorded), "device": {"display": fact.source}}
+    made = _observation(fact, key, subject, {"effectiveDateTime": _when(fact.time)})
     if fact.site:
         made["bodySite"] = {"text": fact.site}
     if isinstance(fact.value, Quantity):

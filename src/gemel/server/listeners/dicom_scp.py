@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gemel.core.errors import DataError, FormatError, GemelError, LimitError, StoreError, ValueRangeError
-from gemel.interop.dicom.instance import silence
+from gemel.core.errors import FormatError, GemelError, LimitError, StoreError, ValueRangeError
+from gemel.interop.dicom.network import pynetdicom_library
 from gemel.interop.dicom.part10 import MAX_INFLATED, assemble_file, is_uid
 from gemel.platform.images import Kept
 
@@ -120,14 +120,10 @@ class DicomListener:
         StoreError
             When the port cannot be had.
         """
-        try:
-            from pydicom.uid import AllTransferSyntaxes
-            from pynetdicom import AE, AllStoragePresentationContexts, evt
-        except ImportError as error:
-            raise DataError(
-                "DICOM cannot be spoken here", seen="no pynetdicom", expected="the extra [dicom]", fix="pip install 'gemel[dicom]'"
-            ) from error
-        silence()
+        pynetdicom_library()
+        from pydicom.uid import AllTransferSyntaxes
+        from pynetdicom import AE, AllStoragePresentationContexts, evt
+
         entity = AE(ae_title=self._title)
         entity.add_supported_context("1.2.840.10008.1.1")
         for context in AllStoragePresentationContexts:  # bytes are kept as they come, in whatever syntax
